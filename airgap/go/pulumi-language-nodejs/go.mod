@@ -1,6 +1,6 @@
 module postgresql-environments/airgap/pulumi-language-nodejs
 
-go 1.20
+go 1.24
 
 require (
 	github.com/Microsoft/go-winio v0.5.2 // indirect
@@ -62,3 +62,5 @@ require (
 	lukechampine.com/frand v1.4.2 // indirect
 	sourcegraph.com/sourcegraph/appdash v0.0.0-20211028080628-e2786a622600 // indirect
 )
+
+tool github.com/pulumi/pulumi/sdk/v3/nodejs/cmd/pulumi-language-nodejs
