@@ -1,0 +1,59 @@
+import * as command from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import type { Migration } from "../../migrator/files.ts";
+
+export interface SchemaMigrationsArgs {
+  readonly migrations: readonly Migration[];
+  readonly folder: string;
+  /** Name or number of the migration to end at; undefined: the newest. */
+  readonly target: string | undefined;
+  /** Role that owns what the migrations make. */
+  readonly owner: string;
+  readonly schemaName: string;
+  /** Environment by which the runner connects as the migrator. */
+  readonly migratorEnvironment: Readonly<Record<string, pulumi.Input<string>>>;
+  /** The container of an ephemeral environment: a new one gets every migration again. */
+  readonly livesWith: pulumi.Resource | undefined;
+  /** Must be done before the first migration. */
+  readonly after: readonly pulumi.Resource[];
+}
+
+/** Brings the database to the wanted migration. */
+export class SchemaMigrations extends pulumi.ComponentResource {
+  /** Names of the migrations that are in place; as a stack output, it names new ones in every preview. */
+  readonly applied: pulumi.Output<string[]>;
+
+  constructor(name: string, args: SchemaMigrationsArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("postgresql-environments:index:SchemaMigrations", name, {}, opts);
+    const run = new command.local.Command(
+      `${name}-run`,
+      {
+        // An update runs `create` too. Not a replacement (`triggers`): protection would refuse that.
+        create: "node migrator/main.ts",
+        environment: {
+          ...args.migratorEnvironment,
+          MIGRATIONS_DIR: args.folder,
+          MIGRATIONS_OWNER: args.owner,
+          MIGRATIONS_SCHEMA: args.schemaName,
+          ...(args.target === undefined ? {} : { MIGRATIONS_TARGET: args.target }),
+          // Not read by the runner: it is what makes a new or changed file a difference that preview shows.
+          MIGRATIONS: listMigrations(args.migrations),
+        },
+      },
+      {
+        parent: this,
+        dependsOn: [...args.after],
+        ...(args.livesWith ? { deletedWith: args.livesWith, replaceWith: [args.livesWith] } : {}),
+      },
+    );
+    this.applied = run.id.apply(() => args.migrations.map((migration) => migration.name));
+    this.registerOutputs();
+  }
+}
+
+/** One line a migration: its name, and enough of both checksums to tell that a file changed. */
+export function listMigrations(migrations: readonly Migration[]): string {
+  return migrations
+    .map(({ name, up, down }) => `${name} ${up.checksum.slice(0, 12)} ${down.checksum.slice(0, 12)}`)
+    .join("\n");
+}

@@ -1,0 +1,158 @@
+import * as pulumi from "@pulumi/pulumi";
+import { InputError } from "../migrator/errors.ts";
+import { type Migration, readMigrations, selectTarget } from "../migrator/files.ts";
+import { DatabaseAccess } from "./access/database-access.ts";
+import { ServerCertificates } from "./certificates/server-certificates.ts";
+import { connectionUrl, type LoginConnection, loginConnection } from "./connections.ts";
+import { Credentials } from "./credentials/credentials.ts";
+import { SchemaMigrations } from "./migrations/schema-migrations.ts";
+import { maintenanceDatabase, roleNames } from "./names.ts";
+import { networkAlias, PostgresServer, serverPort } from "./server/postgres-server.ts";
+import type { Settings } from "./settings.ts";
+
+export interface PostgresEnvironmentArgs {
+  readonly settings: Settings;
+}
+
+/** A complete PostgreSQL environment: server, roles, database, schema. */
+export class PostgresEnvironment extends pulumi.ComponentResource {
+  /** By login; passwords and URLs are secrets. */
+  readonly connections: {
+    readonly app: pulumi.Output<LoginConnection>;
+    readonly migrator: pulumi.Output<LoginConnection>;
+    readonly readonly: pulumi.Output<LoginConnection>;
+    readonly superuser: pulumi.Output<LoginConnection>;
+  };
+  /** PEM of the authority that signed the server's certificate; undefined: no TLS. */
+  readonly ca: pulumi.Output<string> | undefined;
+  readonly server: PostgresServer;
+  /** Names of the migrations that are in place. */
+  readonly migrations: pulumi.Output<string[]>;
+
+  /** @throws pulumi.RunError when the migrations folder or its target is not as it must be */
+  constructor(name: string, args: PostgresEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
+    const { settings } = args;
+    super("postgresql-environments:index:PostgresEnvironment", name, {}, { protect: settings.deletionProtection, ...opts });
+    const roles = roleNames(settings.appName);
+    const migrations = readMigrationFiles(settings);
+    const { passwords } = new Credentials(
+      `${name}-credentials`,
+      { superuserPassword: settings.superuserPassword },
+      { parent: this },
+    );
+
+    const certificates = settings.tls ? this.certificatesOf(name, settings) : undefined;
+    this.ca = certificates?.ca;
+
+    this.server = new PostgresServer(
+      name,
+      {
+        settings,
+        superuserPassword: passwords.superuser,
+        certificate: certificates,
+        adoptedPasswords: settings.adoptVolume
+          ? {
+              [roles.migrator]: passwords.migrator,
+              [roles.appA]: passwords.appA,
+              [roles.reader]: passwords.reader,
+              [roles.monitor]: passwords.monitor,
+              [roles.backup]: passwords.backup,
+            }
+          : {},
+      },
+      { parent: this },
+    );
+    const livesWith = settings.lifetime === "ephemeral" ? this.server.container : undefined;
+
+    const endpoints = {
+      host: { host: settings.host, port: this.server.port },
+      network: { host: networkAlias, port: serverPort },
+    };
+    const login = (username: string, password: pulumi.Output<string>, database = settings.databaseName) =>
+      loginConnection({ username, password }, { ...endpoints, database, sslMode: settings.sslMode });
+    this.connections = {
+      app: login(roles.appA, passwords.appA),
+      migrator: login(roles.migrator, passwords.migrator),
+      readonly: login(roles.reader, passwords.reader),
+      superuser: login(settings.superuserName, passwords.superuser, maintenanceDatabase),
+    };
+
+    const migratorEnvironment = {
+      DB_SOURCE: pulumi.all([passwords.migrator, this.server.port]).apply(([password, port]) =>
+        connectionUrl({
+          username: roles.migrator,
+          password,
+          host: settings.host,
+          port,
+          database: settings.databaseName,
+          sslMode: settings.tls ? "verify-full" : "disable",
+        }),
+      ),
+      ...(this.ca ? { DB_SSLROOTCERT_PEM: this.ca } : {}),
+    };
+    const access = new DatabaseAccess(
+      `${name}-access`,
+      {
+        connection: {
+          host: settings.host,
+          port: this.server.port,
+          superuserName: settings.superuserName,
+          superuserPassword: passwords.superuser,
+          // The plugin takes a root certificate as a file only, which a refresh or destroy on another machine hasn't got.
+          sslMode: settings.sslMode,
+        },
+        roles,
+        passwords,
+        databaseName: settings.databaseName,
+        schemaName: settings.schemaName,
+        extensions: settings.extensions,
+        migratorEnvironment,
+        adopt: settings.adoptVolume,
+        livesWith,
+        after: [this.server.ready],
+      },
+      { parent: this },
+    );
+
+    const { applied } = new SchemaMigrations(
+      `${name}-migrations`,
+      {
+        migrations,
+        folder: settings.migrationsFolder,
+        target: settings.migrationsTarget,
+        owner: roles.owner,
+        schemaName: settings.schemaName,
+        migratorEnvironment,
+        livesWith,
+        after: access.ready,
+      },
+      { parent: this },
+    );
+    this.migrations = applied;
+    this.registerOutputs();
+  }
+
+  private certificatesOf(name: string, settings: Settings) {
+    const own = settings.ownCertificate;
+    if (own) {
+      return { ca: pulumi.output(own.ca), certificate: pulumi.output(own.certificate), key: own.key };
+    }
+    return new ServerCertificates(
+      `${name}-certificates`,
+      {
+        authorityName: `${pulumi.getProject()} ${pulumi.getStack()} CA`,
+        hosts: [networkAlias, "localhost", settings.host, "127.0.0.1", "::1"],
+      },
+      { parent: this },
+    );
+  }
+}
+
+function readMigrationFiles(settings: Settings): readonly Migration[] {
+  try {
+    return selectTarget(readMigrations(settings.migrationsFolder), settings.migrationsTarget);
+  } catch (error) {
+    if (error instanceof InputError) throw new pulumi.RunError(error.message);
+    throw error;
+  }
+}

@@ -1,0 +1,268 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import * as command from "@pulumi/command";
+import * as docker from "@pulumi/docker";
+import * as pulumi from "@pulumi/pulumi";
+import * as random from "@pulumi/random";
+import { configurationLabel, majorVersionLabel, objectLabels } from "../labels.ts";
+import { roleNames } from "../names.ts";
+import type { Settings } from "../settings.ts";
+import { toMebibytes } from "../settings/units.ts";
+import { hostBasedAuthentication, identityMap } from "./access-rules.ts";
+import { bootstrapSql } from "./bootstrap.ts";
+import { dataPaths, uploadFolder } from "./files.ts";
+import { readInitScripts } from "./init-scripts.ts";
+import { serverCommand, serverParameters } from "./server-settings.ts";
+
+/** Name by which containers in the environment's network reach the server. */
+export const networkAlias = "postgres";
+/** Port inside the container and the network. */
+export const serverPort = 5432;
+
+export interface PostgresServerArgs {
+  readonly settings: Settings;
+  readonly superuserPassword: pulumi.Output<string>;
+  /** By role name: passwords that a volume which is taken over must have before anyone connects. */
+  readonly adoptedPasswords: Readonly<Record<string, pulumi.Output<string>>>;
+  /** Server certificate and key, PEM; undefined: no TLS. */
+  readonly certificate: { certificate: pulumi.Output<string>; key: pulumi.Output<string> } | undefined;
+}
+
+/** A PostgreSQL server in a container, on a network of its own, with its data in a volume or in memory. */
+export class PostgresServer extends pulumi.ComponentResource {
+  readonly container: docker.Container;
+  /** Done when the container has reported healthy. */
+  readonly ready: command.local.Command;
+  readonly containerName: pulumi.Output<string>;
+  readonly networkName: pulumi.Output<string>;
+  /** Undefined: the data is in memory. */
+  readonly volumeName: pulumi.Output<string> | undefined;
+  /** Port on the Docker host. */
+  readonly port: pulumi.Output<number>;
+
+  constructor(name: string, args: PostgresServerArgs, opts?: pulumi.ComponentResourceOptions) {
+    super("postgresql-environments:index:PostgresServer", name, {}, opts);
+    const { settings } = args;
+    const prefix = objectNamePrefix(name, settings, this);
+    const labels = (role: string) =>
+      objectLabels({
+        project: pulumi.getProject(),
+        stack: pulumi.getStack(),
+        role,
+        custom: settings.labels,
+      });
+
+    const network = new docker.Network(
+      `${name}-network`,
+      { name: pulumi.interpolate`${prefix}-network`, driver: "bridge", labels: labels("network") },
+      { parent: this },
+    );
+    const volume =
+      settings.lifetime === "persistent"
+        ? new docker.Volume(
+            `${name}-data`,
+            {
+              name: pulumi.interpolate`${prefix}-data`,
+              labels: [...labels("data"), { label: majorVersionLabel, value: String(settings.majorVersion) }],
+            },
+            // Docker can't change a volume's labels: without ignoreChanges another label would replace the data.
+            { parent: this, retainOnDelete: true, ignoreChanges: ["labels"] },
+          )
+        : undefined;
+
+    this.container = new docker.Container(
+      `${name}-container`,
+      containerArgs({ ...args, prefix, labels: labels("postgres"), networkName: network.name, volume }),
+      {
+        parent: this,
+        dependsOn: volume ? [volume] : [],
+        // A changed setting replaces the container, which protection would refuse. What is protected and depends on
+        // it (roles, database, the record of the migrations) keeps `pulumi destroy` from ever reaching it.
+        protect: false,
+        deleteBeforeReplace: true,
+      },
+    );
+    const { healthCheck } = settings;
+    this.ready = new command.local.Command(
+      `${name}-ready`,
+      {
+        create: "node readiness/await-healthy.ts",
+        environment: {
+          CONTAINER: this.container.name,
+          // Not read: a new container has a new id, and only a changed input makes the command run again.
+          CONTAINER_ID: this.container.id,
+          TIMEOUT: String(
+            healthCheck.startPeriod + (healthCheck.interval + healthCheck.timeout) * (healthCheck.retries + 1),
+          ),
+        },
+      },
+      { parent: this },
+    );
+
+    this.containerName = this.container.name;
+    this.networkName = network.name;
+    this.volumeName = volume?.name;
+    this.port =
+      settings.port === undefined
+        ? this.container.ports.apply((ports) => publishedPort(ports))
+        : pulumi.output(settings.port);
+    this.registerOutputs();
+  }
+}
+
+/**
+ * `<project>-<stack>`, which people can type. In an ephemeral environment a short random ending keeps two checkouts of
+ * the project on one host apart; a persistent one must find its volume again by its name.
+ */
+function objectNamePrefix(name: string, settings: Settings, parent: pulumi.Resource): pulumi.Output<string> {
+  const base = `${pulumi.getProject()}-${pulumi.getStack()}`;
+  if (settings.lifetime === "persistent") return pulumi.output(base);
+  const suffix = new random.RandomId(`${name}-suffix`, { byteLength: 3 }, { parent });
+  return pulumi.interpolate`${base}-${suffix.hex}`;
+}
+
+function publishedPort(ports: { internal: number; external?: number | undefined }[] | undefined): number {
+  const external = ports?.find((port) => port.internal === serverPort)?.external;
+  if (external === undefined) {
+    throw new pulumi.RunError(
+      "The server's container has no published port any more. Bring Docker and the stack together again: pulumi up --refresh",
+    );
+  }
+  return external;
+}
+
+interface ContainerParts extends PostgresServerArgs {
+  readonly prefix: pulumi.Output<string>;
+  readonly labels: { label: string; value: string }[];
+  readonly networkName: pulumi.Output<string>;
+  readonly volume: docker.Volume | undefined;
+}
+
+function containerArgs(parts: ContainerParts): docker.ContainerArgs {
+  const { settings, volume } = parts;
+  const { mount, dataDirectory } = dataPaths(settings.majorVersion);
+  const persistent = settings.lifetime === "persistent";
+  const memory = toMebibytes(settings.memory);
+  const healthcheck = {
+    tests: ["CMD", `${uploadFolder}/healthcheck`],
+    interval: `${settings.healthCheck.interval}s`,
+    timeout: `${settings.healthCheck.timeout}s`,
+    startPeriod: `${settings.healthCheck.startPeriod}s`,
+    retries: settings.healthCheck.retries,
+  };
+  const tmpfs = persistent ? undefined : { [mount]: `size=${settings.tmpfsSize},mode=0755` };
+  return {
+    name: pulumi.interpolate`${parts.prefix}-postgres`,
+    image: volume ? imageForVolume(settings, volume) : settings.image,
+    entrypoints: [`${uploadFolder}/entrypoint`],
+    command: serverCommand(serverParameters(settings)),
+    envs: [
+      `PGDATA=${dataDirectory}`,
+      `DATA_MOUNT=${mount}`,
+      `POSTGRES_USER=${settings.superuserName}`,
+      `POSTGRES_PASSWORD_FILE=${uploadFolder}/superuser-password`,
+      // The init scripts run in the template, so that what they make is in the application's database, which the
+      // postgresql provider makes from it, owned by the right role.
+      "POSTGRES_DB=template1",
+      `POSTGRES_INITDB_ARGS=--data-checksums${persistent ? "" : " --no-sync"}`,
+      `HEALTH_ROLE=${roleNames(settings.appName).health}`,
+      `HEALTH_DATABASE=${settings.databaseName}`,
+    ],
+    uploads: uploads(parts),
+    networksAdvanced: [{ name: parts.networkName, aliases: [networkAlias] }],
+    ports: [
+      {
+        internal: serverPort,
+        ip: settings.bindAddress,
+        ...(settings.port === undefined ? {} : { external: settings.port }),
+      },
+    ],
+    ...(volume ? { volumes: [{ volumeName: volume.name, containerPath: mount }] } : {}),
+    ...(tmpfs ? { tmpfs } : {}),
+    healthcheck,
+    restart: persistent ? "unless-stopped" : "no",
+    // Fast shutdown: sessions are ended, their transactions rolled back, and a checkpoint is written.
+    stopSignal: "SIGINT",
+    stopTimeout: settings.stopTimeout,
+    ...(persistent ? { destroyGraceSeconds: settings.stopTimeout } : {}),
+    // The plugin takes a missing memorySwap for a change at every run; the same value means: no swap.
+    memory,
+    memorySwap: memory,
+    ...(settings.cpus === undefined ? {} : { cpus: String(settings.cpus) }),
+    shmSize: Math.max(1, toMebibytes(settings.shmSize)),
+    logDriver: "json-file",
+    logOpts: { "max-size": "10m", "max-file": "5" },
+    labels: [
+      ...parts.labels,
+      // The plugin takes a changed health check or tmpfs for done without telling Docker; a changed label makes a
+      // new container, which has them.
+      { label: configurationLabel, value: digest({ healthcheck, tmpfs }) },
+    ],
+  };
+}
+
+function digest(value: unknown): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);
+}
+
+/** Checks the image against the volume's data, also in preview: the volume's label keeps the version it was made by. */
+function imageForVolume(settings: Settings, volume: docker.Volume): pulumi.Output<string> {
+  return volume.labels.apply((labels) => {
+    const made = labels?.find(({ label }) => label === majorVersionLabel)?.value;
+    if (made !== undefined && made !== String(settings.majorVersion)) {
+      throw new pulumi.RunError(
+        `image: ${settings.image} is PostgreSQL ${settings.majorVersion}, but the volume's data was made by PostgreSQL ${made}, and a server does not start on another version's data. ` +
+          `Set the image back to PostgreSQL ${made}; to upgrade, dump the database and restore it into a new stack (docs/operations.md, «Another major version»).`,
+      );
+    }
+    return settings.image;
+  });
+}
+
+function uploads(parts: ContainerParts): docker.types.input.ContainerUpload[] {
+  const { settings, certificate } = parts;
+  const roles = roleNames(settings.appName);
+  const file = (name: string, content: pulumi.Input<string>, permissions = "0600") => ({
+    file: `${uploadFolder}/${name}`,
+    content,
+    permissions,
+  });
+  const script = (name: string) => readFileSync(new URL(`container/${name}`, import.meta.url), "utf8");
+  return [
+    file("entrypoint", script("entrypoint"), "0755"),
+    file("healthcheck", script("healthcheck"), "0755"),
+    file(
+      "pg_hba.conf",
+      hostBasedAuthentication({
+        appName: settings.appName,
+        superuserName: settings.superuserName,
+        tls: settings.tls,
+      }),
+    ),
+    file("pg_ident.conf", identityMap(settings.superuserName)),
+    file("superuser-password", parts.superuserPassword),
+    file(
+      "bootstrap.sql",
+      pulumi.all([parts.superuserPassword, parts.adoptedPasswords]).apply(([superuserPassword, passwords]) =>
+        bootstrapSql({
+          superuserName: settings.superuserName,
+          superuserPassword,
+          roles,
+          majorVersion: settings.majorVersion,
+          passwords,
+        }),
+      ),
+    ),
+    ...(certificate ? [file("server.crt", certificate.certificate), file("server.key", certificate.key)] : []),
+    {
+      file: "/docker-entrypoint-initdb.d/00-postgresql-environment.sh",
+      content: script("bootstrap-init.sh"),
+      permissions: "0644",
+    },
+    ...readInitScripts(settings.initdbFolder).map(({ name, contentBase64, executable }) => ({
+      file: `/docker-entrypoint-initdb.d/${name}`,
+      contentBase64,
+      permissions: executable ? "0755" : "0644",
+    })),
+  ];
+}

@@ -1,0 +1,295 @@
+import * as pulumi from "@pulumi/pulumi";
+import { majorVersionOfImage, type MajorVersion, supportedMajorVersions } from "./settings/image.ts";
+import { type HealthCheck, type Lifetime, type ProfileName, profiles } from "./settings/profiles.ts";
+import { type RawSettings, type SettingKey, type SettingName, settingKeys } from "./settings/schema.ts";
+import { parseSize } from "./settings/units.ts";
+
+/** An extension of the application's database. */
+export interface ExtensionSetting {
+  readonly name: string;
+  /** Default: the schema `extensions`. */
+  readonly schema: string;
+  /** Default: the image's newest. */
+  readonly version: string | undefined;
+}
+
+/** Certificate, key and authority that a team brings along. PEM. */
+export interface OwnCertificate {
+  readonly certificate: string;
+  readonly key: pulumi.Output<string>;
+  readonly ca: string;
+}
+
+/** Everything that a stack's settings decide, checked and complete. Sizes are in bytes, durations in seconds. */
+export interface Settings {
+  readonly profile: ProfileName;
+  readonly lifetime: Lifetime;
+  readonly image: string;
+  readonly majorVersion: MajorVersion;
+  readonly appName: string;
+  readonly databaseName: string;
+  readonly schemaName: string;
+  readonly superuserName: string;
+  /** Undefined: generated. */
+  readonly superuserPassword: pulumi.Output<string> | undefined;
+  /** Undefined: a free port chosen by Docker. */
+  readonly port: number | undefined;
+  readonly bindAddress: string;
+  readonly host: string;
+  readonly extensions: readonly ExtensionSetting[];
+  readonly memory: number;
+  /** In cores; undefined: no limit. */
+  readonly cpus: number | undefined;
+  readonly shmSize: number;
+  readonly tmpfsSize: number;
+  readonly serverSettings: Readonly<Record<string, string>>;
+  readonly healthCheck: HealthCheck;
+  readonly stopTimeout: number;
+  readonly initdbFolder: string;
+  readonly migrationsFolder: string;
+  /** Undefined: the newest migration. */
+  readonly migrationsTarget: string | undefined;
+  readonly deletionProtection: boolean;
+  readonly adoptVolume: boolean;
+  readonly tls: boolean;
+  readonly sslMode: "disable" | "require";
+  readonly ownCertificate: OwnCertificate | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A setting as the stack's configuration has it: text, and whether it is encrypted there. */
+export interface ConfigValue {
+  readonly text: string;
+  readonly secret: boolean;
+}
+
+/**
+ * Reads the settings of the current stack from its configuration.
+ * @throws pulumi.RunError that lists every mistake, each with its key, the value got, what is expected and the fix.
+ */
+export function readSettings(): Settings {
+  const namespace = `${pulumi.getProject()}:`;
+  // pulumi.Config has no public way to ask whether a value is encrypted; this is what it uses itself.
+  const { isConfigSecret } = pulumi.runtime as unknown as { isConfigSecret(key: string): boolean };
+  const values: Record<string, ConfigValue> = {};
+  for (const [key, text] of Object.entries(pulumi.runtime.allConfig())) {
+    if (key.startsWith(namespace)) {
+      values[key.slice(namespace.length)] = { text, secret: isConfigSecret(key) };
+    }
+  }
+  const result = parseSettings(values);
+  if ("mistakes" in result) {
+    const count = result.mistakes.length === 1 ? "1 mistake" : `${result.mistakes.length} mistakes`;
+    throw new pulumi.RunError(
+      `${count} in the settings of stack ${pulumi.getStack()} (Pulumi.${pulumi.getStack()}.yaml):\n${result.mistakes
+        .map((mistake) => `  - ${mistake}`)
+        .join("\n")}\nNothing has been changed. Every setting is explained in README.md, «Settings».`,
+    );
+  }
+  return result.settings;
+}
+
+/** Checks raw configuration values and fills in defaults. Pure, so that every rule can be tested without an engine. */
+export function parseSettings(
+  values: Readonly<Record<string, ConfigValue>>,
+): { settings: Settings } | { mistakes: string[] } {
+  const mistakes: string[] = [];
+  const raw: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(values)) {
+    if (!Object.hasOwn(settingKeys, key)) {
+      mistakes.push(unknownKeyMistake(key));
+      continue;
+    }
+    const setting: SettingKey = settingKeys[key as SettingName];
+    if (setting.secret && !value.secret) {
+      mistakes.push(
+        `${key}: is in plain text, expected an encrypted value. Fix: take it out of the file, choose another value and run: pulumi config set --secret ${key}`,
+      );
+      continue;
+    }
+    const parsed = setting.schema.safeParse(decode(value.text, setting));
+    if (parsed.success) raw[key] = parsed.data;
+    else mistakes.push(valueMistake(key, setting, value));
+  }
+  if (raw["profile"] === undefined && !Object.hasOwn(values, "profile")) {
+    mistakes.push(
+      "profile: is not set, expected production or development. Fix: pulumi config set profile development",
+    );
+  }
+  if (mistakes.length > 0) return { mistakes };
+  const settings = complete(raw as RawSettings & { profile: ProfileName }, mistakes);
+  return settings && mistakes.length === 0 ? { settings } : { mistakes };
+}
+
+/** Configuration arrives as text; only keys that aren't texts themselves are read as JSON (so that «0123» stays a name). */
+function decode(text: string, setting: SettingKey): unknown {
+  if (setting.schema.safeParse(text).success) return text;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function valueMistake(key: string, setting: SettingKey, value: ConfigValue): string {
+  const got = value.secret || setting.secret ? "got a secret value that does not fit" : `got ${excerpt(value.text)}`;
+  const option = setting.secret ? "--secret " : "";
+  const fix = setting.structured
+    ? `correct it in the stack's file, for example ${key}: ${setting.example}`
+    : `pulumi config set ${option}${key} ${setting.example}`;
+  return `${key}: ${got}, expected ${setting.expected}. Fix: ${fix}`;
+}
+
+function excerpt(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+}
+
+function unknownKeyMistake(key: string): string {
+  const nearest = Object.keys(settingKeys)
+    .map((known) => ({ known, distance: editDistance(key.toLowerCase(), known.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const hint =
+    nearest && nearest.distance <= 3
+      ? `Did you mean ${nearest.known}?`
+      : `Known keys: ${Object.keys(settingKeys).join(", ")}.`;
+  return `${key}: is not a setting. ${hint} Fix: pulumi config rm ${key}`;
+}
+
+/** Number of single-character edits between two words (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...b].entries()) {
+      next.push(Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
+
+function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[]): Settings | undefined {
+  const profile = profiles[raw.profile];
+  const persistent = profile.lifetime === "persistent";
+  const image = raw.image ?? "postgres:17-trixie";
+  const majorVersion = resolveMajorVersion(image, raw.majorVersion, mistakes);
+  const memory = raw.memory ?? parseSize(profile.memory) ?? 0;
+  const tmpfsSize = raw.tmpfsSize ?? Math.floor(memory / 2);
+  const bindAddress = raw.bindAddress ?? "127.0.0.1";
+  const appName = raw.appName ?? "app";
+  const databaseName = raw.databaseName ?? appName;
+  const serverSettings = Object.fromEntries(
+    Object.entries(raw.serverSettings ?? {}).map(([key, value]) => [key, settingText(value)]),
+  );
+
+  const reject = (text: string) => mistakes.push(text);
+  if (["postgres", "template0", "template1"].includes(databaseName)) {
+    reject(`databaseName: follows appName and is ${databaseName}, a database of PostgreSQL's own. Fix: pulumi config set databaseName NAME`);
+  }
+  if (!persistent && tmpfsSize > memory) {
+    reject("tmpfsSize: is larger than memory, which it counts towards. Fix: raise memory or lower tmpfsSize");
+  }
+  if (persistent && raw.tmpfsSize !== undefined) {
+    reject("tmpfsSize: has no effect with profile production, whose data is in a volume. Fix: pulumi config rm tmpfsSize");
+  }
+  if (!persistent && raw.adoptVolume) {
+    reject("adoptVolume: has no effect with profile development, which has no volume. Fix: pulumi config rm adoptVolume");
+  }
+  if (!persistent && raw.deletionProtection) {
+    reject("deletionProtection: has no effect with profile development, whose data is thrown away. Fix: pulumi config rm deletionProtection");
+  }
+  for (const key of ["fsync", "full_page_writes", "synchronous_commit"] as const) {
+    const off = ["off", "false", "no", "0"].includes(serverSettings[key] ?? "");
+    if (persistent && off) {
+      reject(`serverSettings: ${key} is off, which loses data of a production environment in a crash. Fix: remove it from serverSettings`);
+    }
+  }
+  const ownKeys = (["tlsCertificate", "tlsKey", "tlsCa"] as const).filter((key) => raw[key] !== undefined);
+  if (ownKeys.length > 0 && !profile.tls) {
+    reject(`${ownKeys.join(", ")}: no effect with profile development, which serves no TLS. Fix: remove the setting`);
+  } else if (ownKeys.length > 0 && ownKeys.length < 3) {
+    reject(`${ownKeys.join(", ")}: an own certificate needs tlsCertificate, tlsKey and tlsCa together. Fix: set all three or none`);
+  }
+  const extensionNames = (raw.extensions ?? []).map((entry) => (typeof entry === "string" ? entry : entry.name));
+  const twice = extensionNames.find((name, index) => extensionNames.indexOf(name) !== index);
+  if (twice !== undefined) reject(`extensions: ${twice} is listed twice. Fix: remove one of the two`);
+  if (majorVersion === undefined || mistakes.length > 0) return undefined;
+
+  return {
+    profile: raw.profile,
+    lifetime: profile.lifetime,
+    image,
+    majorVersion,
+    appName,
+    databaseName,
+    schemaName: raw.schemaName ?? "app",
+    superuserName: raw.superuserName ?? "postgres",
+    superuserPassword: raw.superuserPassword === undefined ? undefined : pulumi.secret(raw.superuserPassword),
+    port: raw.port ?? profile.port,
+    bindAddress,
+    host: raw.host ?? reachableAddress(bindAddress),
+    extensions: (raw.extensions ?? []).map((entry) => ({
+      name: typeof entry === "string" ? entry : entry.name,
+      schema: (typeof entry === "string" ? undefined : entry.schema) ?? "extensions",
+      version: typeof entry === "string" ? undefined : entry.version,
+    })),
+    memory,
+    cpus: raw.cpus,
+    shmSize: raw.shmSize ?? Math.floor(memory / 4),
+    tmpfsSize,
+    serverSettings,
+    healthCheck: { ...profile.healthCheck, ...definedEntries(raw.healthCheck ?? {}) },
+    stopTimeout: profile.stopTimeout,
+    initdbFolder: raw.initdbFolder ?? "initdb",
+    migrationsFolder: raw.migrationsFolder ?? "migrations",
+    migrationsTarget: raw.migrationsTarget,
+    deletionProtection: raw.deletionProtection ?? profile.deletionProtection,
+    adoptVolume: raw.adoptVolume ?? false,
+    tls: profile.tls,
+    sslMode: profile.sslMode,
+    ownCertificate:
+      raw.tlsCertificate !== undefined && raw.tlsKey !== undefined && raw.tlsCa !== undefined
+        ? { certificate: raw.tlsCertificate, key: pulumi.secret(raw.tlsKey), ca: raw.tlsCa }
+        : undefined,
+    labels: raw.labels ?? {},
+  };
+}
+
+function resolveMajorVersion(
+  image: string,
+  given: MajorVersion | undefined,
+  mistakes: string[],
+): MajorVersion | undefined {
+  const fromTag = majorVersionOfImage(image);
+  const supported = supportedMajorVersions.find((major) => major === (given ?? fromTag));
+  if (given !== undefined && fromTag !== undefined && given !== fromTag) {
+    mistakes.push(`majorVersion: is ${given}, but the image's tag says ${fromTag}. Fix: pulumi config rm majorVersion`);
+  } else if (given === undefined && fromTag === undefined) {
+    mistakes.push(
+      `image: ${excerpt(image)} has no tag that begins with PostgreSQL's major version. Fix: pulumi config set majorVersion 17`,
+    );
+  } else if (supported === undefined) {
+    mistakes.push(
+      `image: PostgreSQL ${fromTag} is not supported, expected ${supportedMajorVersions.join(", ")}. Fix: pulumi config set image postgres:17-trixie`,
+    );
+  }
+  return supported;
+}
+
+/** Where clients on the Docker host reach a port that is bound to this address. */
+function reachableAddress(bindAddress: string): string {
+  if (bindAddress === "0.0.0.0") return "127.0.0.1";
+  return bindAddress === "::" ? "::1" : bindAddress;
+}
+
+/** PostgreSQL's words for a value from YAML, where an unquoted on, off, yes or no may arrive as a boolean. */
+function settingText(value: string | number | boolean): string {
+  if (typeof value === "boolean") return value ? "on" : "off";
+  return String(value);
+}
+
+function definedEntries<T extends object>(object: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };
+}

@@ -1,0 +1,297 @@
+import { z } from "zod";
+import { isImageReference, supportedMajorVersions } from "./image.ts";
+import { parseSize } from "./units.ts";
+
+/** One setting: how its value is checked, and what people are told about it (README, Pulumi.yaml, errors). */
+export interface SettingKey {
+  readonly schema: z.ZodType;
+  /** Completes «expected …» in an error message. */
+  readonly expected: string;
+  /** Text as `pulumi config set KEY` takes it. */
+  readonly example: string;
+  readonly description: string;
+  /** The default as people read it, where it isn't the same for each profile. */
+  readonly default: string;
+  /** Must be set with `--secret`. */
+  readonly secret?: true;
+  /** The value is an object or a list: set it in the stack's file or with `--path`. */
+  readonly structured?: true;
+}
+
+/** PostgreSQL cuts longer names off silently (NAMEDATALEN - 1). */
+const maxNameBytes = 63;
+
+const name = (longestSuffix = "") =>
+  z
+    .string()
+    .refine((text) => text.length > 0)
+    .refine((text) => Buffer.byteLength(text) <= maxNameBytes - Buffer.byteLength(longestSuffix))
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: a control character can't be written in pg_hba.conf
+    .refine((text) => !/[\u0000-\u001f\u007f]/.test(text))
+    .refine((text) => text.trim() === text);
+const size = z.string().transform((text, context) => {
+  const bytes = parseSize(text);
+  if (bytes === undefined) context.addIssue("not a size");
+  return bytes ?? z.NEVER;
+});
+const port = z.int().min(1).max(65535);
+const seconds = z.int().min(1).max(86400);
+const folder = z
+  .string()
+  .min(1)
+  .refine((path) => !path.includes("\0"));
+const pem = (label: string) => z.string().regex(new RegExp(`-----BEGIN ${label}-----[^]+-----END ${label}-----\\s*$`));
+
+/** Server settings that the program itself decides; setting them elsewhere would break its promises. */
+const ownedServerSettings = [
+  "config_file",
+  "data_directory",
+  "external_pid_file",
+  "hba_file",
+  "ident_file",
+  "listen_addresses",
+  "password_encryption",
+  "port",
+  "ssl",
+  "ssl_ca_file",
+  "ssl_cert_file",
+  "ssl_key_file",
+  "unix_socket_directories",
+];
+
+const serverSettings = z.record(
+  z
+    .string()
+    .regex(/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_$]*)?$/)
+    .refine((key) => !ownedServerSettings.includes(key)),
+  z.union([
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: a line break would split the server's command line in logs
+    z.string().regex(/^[^\u0000-\u001f]*$/),
+    z.number(),
+    z.boolean(),
+  ]),
+);
+
+const extension = z.union([
+  z.string().min(1),
+  z.strictObject({ name: z.string().min(1), schema: z.string().min(1).optional(), version: z.string().min(1).optional() }),
+]);
+
+/** Role names are `<appName>_<role>`; this is the longest ending. */
+const longestRoleSuffix = "_readwrite";
+
+export const settingKeys = {
+  profile: {
+    schema: z.enum(["production", "development"]),
+    expected: "production or development",
+    example: "production",
+    default: "none: must be set",
+    description:
+      "What the environment is for. `production` keeps its data in a protected volume and serves TLS; `development` lives in memory and is made anew each time.",
+  },
+  image: {
+    schema: z.string().refine(isImageReference),
+    expected: "an image reference such as postgres:17-trixie",
+    example: "postgres:17-trixie",
+    default: "`postgres:17-trixie`",
+    description: "Docker image of the server: the official `postgres` image or one that keeps its contract.",
+  },
+  majorVersion: {
+    schema: z.literal(supportedMajorVersions),
+    expected: `one of ${supportedMajorVersions.join(", ")}`,
+    example: "17",
+    default: "read from the image's tag",
+    description: "Major version of PostgreSQL in the image. Only needed where the tag does not begin with it.",
+  },
+  appName: {
+    schema: name(longestRoleSuffix),
+    expected: `1 to ${maxNameBytes - longestRoleSuffix.length} bytes without control characters or outer spaces`,
+    example: "shop",
+    default: "`app`",
+    description: "Name of the application: prefix of every role (`shop_owner`, `shop_app_a`, …).",
+  },
+  databaseName: {
+    schema: name().refine((text) => !["postgres", "template0", "template1"].includes(text)),
+    expected: `1 to ${maxNameBytes} bytes without control characters or outer spaces, other than postgres, template0 and template1`,
+    example: "shop",
+    default: "the application's name",
+    description: "Name of the application's database.",
+  },
+  schemaName: {
+    schema: z
+      .string()
+      .regex(/^[a-z_][a-z0-9_]{0,62}$/)
+      .refine((text) => !text.startsWith("pg_") && !["public", "extensions", "migrations", "information_schema"].includes(text)),
+    expected: "a lower-case SQL identifier other than public, extensions, migrations, information_schema and pg_…",
+    example: "shop",
+    default: "`app`",
+    description: "Schema that holds the application's objects; first on the search path of its roles.",
+  },
+  superuserName: {
+    schema: name().refine((text) => !text.startsWith("pg_")),
+    expected: `1 to ${maxNameBytes} bytes without control characters or outer spaces, not beginning with pg_`,
+    example: "postgres",
+    default: "`postgres`",
+    description: "Bootstrap superuser (POSTGRES_USER), used by the postgresql provider alone. Fixed once the data directory exists.",
+  },
+  superuserPassword: {
+    schema: z
+      .string()
+      .min(8)
+      .max(512)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the image reads the password from a one-line file
+      .refine((text) => !/[\u0000-\u001f\u007f]/.test(text)),
+    expected: "8 to 512 characters without line breaks or other control characters",
+    example: "'…'",
+    default: "generated",
+    description: "Password of the bootstrap superuser.",
+    secret: true,
+  },
+  port: {
+    schema: port,
+    expected: "a whole number from 1 to 65535",
+    example: "5432",
+    default: "production: 5432; development: a free port chosen by Docker",
+    description: "Port on the Docker host.",
+  },
+  bindAddress: {
+    schema: z.union([z.ipv4(), z.ipv6()]),
+    expected: "an IPv4 or IPv6 address of the Docker host",
+    example: "127.0.0.1",
+    default: "`127.0.0.1` (loopback only)",
+    description: "Address of the Docker host that the port is published on. `0.0.0.0` opens it to every network of the host.",
+  },
+  host: {
+    schema: z.union([z.hostname(), z.ipv4(), z.ipv6()]),
+    expected: "a host name or an IP address",
+    example: "db.example.com",
+    default: "the bind address, or 127.0.0.1 where that is 0.0.0.0",
+    description:
+      "Name or address by which clients outside Docker, this program included, reach the Docker host. It is in DB_SOURCE and in the server's certificate.",
+  },
+  extensions: {
+    schema: z.array(extension),
+    expected: "a list of names, or of {name, schema, version}",
+    example: "'[\"citext\", \"pg_trgm\"]'",
+    default: "none",
+    description: "Extensions of the application's database. They go into the schema `extensions` unless one is named.",
+    structured: true,
+  },
+  memory: {
+    schema: size.refine((bytes) => bytes >= 128 * 1024 ** 2),
+    expected: "a size of at least 128MB with its unit, such as 512MB or 4GB",
+    example: "4GB",
+    default: "production: 2GB; development: 1GB",
+    description: "Memory limit of the container, without swap. The server's memory settings follow from it.",
+  },
+  cpus: {
+    schema: z.number().min(0.01).max(1024),
+    expected: "a number from 0.01 to 1024",
+    example: "2",
+    default: "no limit",
+    description: "CPU limit of the container, in cores.",
+  },
+  shmSize: {
+    schema: size.refine((bytes) => bytes >= 1024 ** 2),
+    expected: "a size of at least 1MB with its unit, such as 256MB",
+    example: "256MB",
+    default: "a quarter of the memory limit",
+    description: "Size of /dev/shm, which parallel queries use.",
+  },
+  tmpfsSize: {
+    schema: size.refine((bytes) => bytes >= 64 * 1024 ** 2),
+    expected: "a size of at least 64MB with its unit, such as 512MB",
+    example: "512MB",
+    default: "half of the memory limit",
+    description: "Size of the tmpfs that holds the data of a development environment. It counts towards the memory limit.",
+  },
+  serverSettings: {
+    schema: serverSettings,
+    expected: `a map from PostgreSQL parameters to strings, numbers or booleans, without ${ownedServerSettings.join(", ")}`,
+    example: "'{\"max_connections\": 200}'",
+    default: "follow from memory and profile",
+    description: "PostgreSQL server parameters; they win over the program's own defaults.",
+    structured: true,
+  },
+  healthCheck: {
+    schema: z.strictObject({
+      interval: seconds.optional(),
+      timeout: seconds.optional(),
+      retries: z.int().min(1).max(1000).optional(),
+      startPeriod: seconds.optional(),
+    }),
+    expected: "a map of interval, timeout, startPeriod (seconds, 1 to 86400) and retries (1 to 1000)",
+    example: "'{\"interval\": 10}'",
+    default: "production: every 5 s; development: every second",
+    description: "Docker's health check: SQL over TCP in the application's database.",
+    structured: true,
+  },
+  initdbFolder: {
+    schema: folder,
+    expected: "a folder's path, relative to the project",
+    example: "initdb",
+    default: "`initdb`",
+    description: "Scripts (.sql, .sql.gz, .sh) that run once, on an empty data directory.",
+  },
+  migrationsFolder: {
+    schema: folder,
+    expected: "a folder's path, relative to the project",
+    example: "migrations",
+    default: "`migrations`",
+    description: "Folder of the migrations: `0001_name.up.sql` and `0001_name.down.sql`.",
+  },
+  migrationsTarget: {
+    schema: z.string().min(1),
+    expected: "the name or number of a migration",
+    example: "0003",
+    default: "the newest",
+    description: "Migration that the database is brought to, forwards or backwards.",
+  },
+  deletionProtection: {
+    schema: z.boolean(),
+    expected: "true or false",
+    example: "false",
+    default: "production: true; development: false",
+    description: "Whether `pulumi destroy` is refused. Set it to false and run `pulumi up` before a production environment can be destroyed; its volume stays even then.",
+  },
+  adoptVolume: {
+    schema: z.boolean(),
+    expected: "true or false",
+    example: "true",
+    default: "false",
+    description: "Take over the volume that a destroyed production environment left behind, with its roles, database and rows.",
+  },
+  tlsCertificate: {
+    schema: pem("CERTIFICATE"),
+    expected: "a PEM certificate, followed by those of its intermediate authorities",
+    example: "< server.crt",
+    default: "made by the program",
+    description: "Own server certificate, for `profile: production`; needs tlsKey and tlsCa.",
+  },
+  tlsKey: {
+    schema: pem("(?:RSA |EC )?PRIVATE KEY"),
+    expected: "a PEM private key without passphrase",
+    example: "< server.key",
+    default: "made by the program",
+    description: "Private key of tlsCertificate.",
+    secret: true,
+  },
+  tlsCa: {
+    schema: pem("CERTIFICATE"),
+    expected: "a PEM certificate",
+    example: "< ca.crt",
+    default: "made by the program",
+    description: "Certificate of the authority that clients verify tlsCertificate with.",
+  },
+  labels: {
+    schema: z.record(z.string().min(1).max(255), z.string().max(4096)),
+    expected: "a map from label names to texts",
+    example: "'{\"team\": \"payments\"}'",
+    default: "none",
+    description: "Labels on every Docker object of the stack, beside the program's own.",
+    structured: true,
+  },
+} as const satisfies Record<string, SettingKey>;
+
+export type SettingName = keyof typeof settingKeys;
+export type RawSettings = { readonly [Key in SettingName]?: z.output<(typeof settingKeys)[Key]["schema"]> };

@@ -1,0 +1,22 @@
+import { PostgresEnvironment } from "./components/postgres-environment.ts";
+import { readSettings } from "./components/settings.ts";
+
+const settings = readSettings();
+const environment = new PostgresEnvironment("postgres", { settings });
+const { app } = environment.connections;
+
+/** Name of the database driver, for applications that choose one by it. */
+export const DB_DRIVER = "postgres";
+/** Connection URL of the application, as seen from the Docker host. */
+export const DB_SOURCE = app.apply((login) => login.host.source);
+/** For each login (app, migrator, readonly, superuser): name, password, and where it connects from host and network. */
+export const connections = environment.connections;
+/** What DB_SOURCE says of TLS, and the authority (PEM) that verifies the server. */
+export const tls = { mode: settings.sslMode, ca: environment.ca };
+export const lifetime = settings.lifetime;
+export const image = settings.image;
+export const containerName = environment.server.containerName;
+export const networkName = environment.server.networkName;
+/** Null: the data is in memory. */
+export const volumeName = environment.server.volumeName ?? null;
+export const migrations = environment.migrations;
