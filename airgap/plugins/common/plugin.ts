@@ -1,36 +1,45 @@
 import grpc from "@grpc/grpc-js";
-import engineGrpc from "@pulumi/pulumi/proto/engine_grpc_pb.js";
-import engine from "@pulumi/pulumi/proto/engine_pb.js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import providerGrpc from "@pulumi/pulumi/proto/provider_grpc_pb.js";
 import provider from "@pulumi/pulumi/proto/provider_pb.js";
-import statuses from "@pulumi/pulumi/proto/status_pb.js";
-import anys from "google-protobuf/google/protobuf/any_pb.js";
 import empties from "google-protobuf/google/protobuf/empty_pb.js";
+import { type DetailedDiff, type DiffKind, diffInputs, diffState } from "./diff.ts";
+import { connectEngine, initFailure, StatusError, unary, unimplementedStream } from "./grpc.ts";
+import { fillNulls, inputsFromOutputs, metaText, proposedOutputs, type Timeouts } from "./outputs.ts";
 import {
   type CheckFailure,
   checkProperties,
-  type DetailedDiff,
-  type DiffKind,
-  diffProperties,
+  defaultOf,
   markSecrets,
   type Schema,
+  uniqueName,
 } from "./schema.ts";
-import { fromStruct, type Properties, plain, toStruct, UNKNOWN } from "./values.ts";
-
-export type Severity = "debug" | "info" | "warning" | "error";
+import {
+  equal,
+  fromStruct,
+  hasUnknown,
+  type Properties,
+  plain,
+  Secret,
+  toStruct,
+  UNKNOWN,
+  type Value,
+  withoutNulls,
+} from "./values.ts";
 
 /** What every operation of a resource is given. */
 export interface OperationContext<Config> {
   /** What {@link PluginDefinition.configure} returned. */
   config: Config;
   urn: string;
-  /** `customTimeouts` of the resource, or undefined where the program sets none: the default is the resource's. */
+  /** The resource's name, the last part of the URN. */
+  name: string;
+  /** `customTimeouts`, else the default in {@link ResourceDefinition.timeouts}; undefined: no limit. */
   timeoutSeconds: number | undefined;
-  /** Aborted when the user cancels. */
+  /** Aborted when the user cancels or the time is up. */
   signal: AbortSignal;
-  /** Prints a line in the engine's output, beside the resource. */
-  log(severity: Severity, message: string): void;
+  /** Prints a line beside the resource. A passing one shows progress, and is gone in the final report. */
+  log(severity: "debug" | "info" | "warning" | "error", message: string, passing?: boolean): void;
 }
 
 export interface CheckResult {
@@ -40,8 +49,7 @@ export interface CheckResult {
 
 export interface DiffResult {
   detailedDiff: DetailedDiff;
-  /** Default: that of the resource. */
-  deleteBeforeReplace?: boolean;
+  deleteBeforeReplace: boolean;
 }
 
 export interface State {
@@ -50,37 +58,41 @@ export interface State {
 }
 
 /**
- * One resource type. All values are plain: secret marks are taken off before and put on after, by the schema
- * and, for what the program marked, by the engine.
+ * One resource type. Inputs and states are plain and without nulls: secret marks are taken off before and put on
+ * after, by the schema and, for what the program marked, by the engine.
  */
 export interface ResourceDefinition<Config> {
   /** Such as `docker:index/network:Network`. */
   token: string;
   /** Inputs and outputs, `id` left out. */
   properties: Schema;
-  /** `schema_version` of the genuine resource, kept in the state's `__meta`. Default: 0, not written. */
+  /** `SchemaVersion` of the genuine resource, kept in the state's `__meta`. Default: 0. */
   schemaVersion?: number;
-  /** Default: false. */
+  /** Default limits. A customTimeout for an operation that is not named here is ignored with a warning. */
+  timeouts?: Timeouts;
+  /** Default: false. True for an {@link PropertySchema.autoName} property that the program sets. */
   deleteBeforeReplace?: boolean;
-  /** Called with the result of the schema's own check. Values can be {@link UNKNOWN}. */
+  /** Called with the result of the schema's own check. Values can be {@link UNKNOWN} or {@link Secret}. */
   check?(
     checked: CheckResult,
     olds: Properties,
     context: OperationContext<Config>,
   ): CheckResult | Promise<CheckResult>;
-  /** Called with the result of the schema's own diff. `inputs` can hold {@link UNKNOWN}. */
+  /** Called with the result of the schema's own diff. Inputs can be {@link UNKNOWN}. */
   diff?(
     result: DiffResult,
     state: Properties,
     inputs: Properties,
     context: OperationContext<Config> & { id: string },
   ): DiffResult | Promise<DiffResult>;
+  /** Changes what a preview shows. `state` is empty for a create. */
+  preview?(proposed: Properties, state: Properties, inputs: Properties): Properties;
   /** Never called in a preview. Throw {@link PartialFailure} where something is left behind. */
   create(inputs: Properties, context: OperationContext<Config>): Promise<State>;
   /**
    * Reads what is there. `state` and `inputs` are empty for an import.
    *
-   * @returns undefined where it is gone. Without `inputs`, they are derived from the outputs.
+   * @returns undefined where it is gone. Inputs are derived from the outputs where not given.
    */
   read(
     id: string,
@@ -102,9 +114,16 @@ export interface PluginDefinition<Config> {
   /** Such as `docker`. */
   name: string;
   version: string;
+  /**
+   * What the genuine plugin is built on, which decides how its state looks.
+   * - `sdk`: Terraform's SDK v2, bridged. Defaults in the inputs, `__defaults`, nulls for what has no value.
+   * - `framework`: Terraform's Plugin Framework, bridged. Defaults in the outputs only, no nulls.
+   * - `native`: pulumi-go-provider. As framework; the diff compares old and new inputs.
+   */
+  base: "sdk" | "framework" | "native";
   /** Provider configuration that is known. */
   config: Schema;
-  /** Called once, with checked values, which can be {@link UNKNOWN} in a preview: connect lazily. */
+  /** Called with checked values and defaults, all of them known. */
   configure(config: Properties): Config | Promise<Config>;
   resources: ResourceDefinition<Config>[];
 }
@@ -118,17 +137,26 @@ export class PartialFailure extends Error {
   }
 }
 
-/** Starts the gRPC server, and prints its port for the engine. */
+/**
+ * Starts the gRPC server, and prints its port for the engine. The process ends when the one that started it does.
+ */
 export function servePlugin<Config>(definition: PluginDefinition<Config>): void {
+  const abort = new AbortController();
   const server = new grpc.Server({ "grpc.max_receive_message_length": 400 * 1024 * 1024 });
   server.addService(
     providerGrpc.ResourceProviderService,
-    handlers(definition, process.argv[2]) as unknown as grpc.UntypedServiceImplementation,
+    handlers(definition, abort, process.argv[2]) as unknown as grpc.UntypedServiceImplementation,
   );
   server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
     if (error) throw error;
     process.stdout.write(`${port}\n`);
   });
+  const parent = process.ppid;
+  setInterval(() => {
+    if (process.ppid === parent) return;
+    abort.abort(new Error("the Pulumi engine is gone"));
+    setTimeout(() => process.exit(1), 1000);
+  }, 2000).unref();
 }
 
 type Unary<Request, Response> = (request: Request) => Response | Promise<Response>;
@@ -136,153 +164,270 @@ type Unary<Request, Response> = (request: Request) => Response | Promise<Respons
 /** The methods of pulumirpc.ResourceProvider. */
 function handlers<Config>(
   definition: PluginDefinition<Config>,
+  abort: AbortController,
   engineAddress: string | undefined,
-): grpc.UntypedServiceImplementation {
+) {
+  const { base } = definition;
   const resources = new Map(definition.resources.map((resource) => [resource.token, resource]));
-  const abort = new AbortController();
   let config: Config;
-  let host = engineAddress === undefined ? undefined : connectEngine(engineAddress);
+  let log = engineAddress === undefined ? undefined : connectEngine(engineAddress);
 
-  const operation = (urn: string, timeout: number): OperationContext<Config> => ({
-    config,
-    urn,
-    timeoutSeconds: timeout > 0 ? timeout : undefined,
-    signal: abort.signal,
-    log: (severity, message) => host?.(urn, severity, message),
-  });
   const find = (urn: string): ResourceDefinition<Config> => {
-    const token = typeOf(urn);
-    const resource = resources.get(token);
+    const resource = resources.get(typeOf(urn));
     if (resource !== undefined) return resource;
     throw new Error(
-      `the airgap stand-in plugin for ${definition.name} has no resource ${token}; ` +
+      `the airgap stand-in plugin for ${definition.name} has no resource ${typeOf(urn)}; ` +
         `it has ${[...resources.keys()].sort().join(", ")}`,
     );
   };
+  const contextOf = (urn: string, timeoutSeconds?: number): OperationContext<Config> => ({
+    config,
+    urn,
+    name: nameOf(urn),
+    timeoutSeconds,
+    signal:
+      timeoutSeconds === undefined
+        ? abort.signal
+        : AbortSignal.any([abort.signal, AbortSignal.timeout(timeoutSeconds * 1000)]),
+    log: (severity, message, passing) => log?.(urn, severity, message, passing ?? false),
+  });
+  const timedContext = (
+    resource: ResourceDefinition<Config>,
+    what: keyof Timeouts,
+    urn: string,
+    custom: number,
+  ) => {
+    const standard = resource.timeouts?.[what];
+    if (base === "native") return contextOf(urn, custom > 0 ? custom : undefined);
+    if (standard === undefined && custom > 0 && base === "sdk") {
+      const ignored = `${what}=${custom}s`;
+      log?.(urn, "warning", `Resource does not support customTimeouts, ignoring: ${ignored}`, false);
+    }
+    return contextOf(urn, standard === undefined ? undefined : custom > 0 ? custom : standard);
+  };
+  const outputsOf = (
+    resource: ResourceDefinition<Config>,
+    state: State,
+    inputs: Properties,
+    timeouts = {},
+  ) => {
+    const { __pulumi_raw_state_delta, __meta, __defaults, ...rest } = state.outputs;
+    const outputs = base === "sdk" ? fillNulls(resource.properties, rest) : withoutNulls(rest);
+    const meta = metaText(resource.schemaVersion ?? 0, timeouts);
+    if (meta !== undefined) outputs.__meta = meta;
+    const marked = markSecrets(resource.properties, outputs);
+    // A native plugin gives back the marks of the inputs that it repeats; for a bridged one the engine does it.
+    if (base === "native") keepMarks(marked, inputs);
+    else marked.id = state.id;
+    return toStruct(marked);
+  };
+  const timeoutsOf = (
+    resource: ResourceDefinition<Config>,
+    what: keyof Timeouts,
+    custom: number,
+  ): Timeouts => ({
+    ...resource.timeouts,
+    ...(resource.timeouts?.[what] !== undefined && custom > 0 ? { [what]: custom } : {}),
+  });
 
   const checkConfig: Unary<provider.CheckRequest, provider.CheckResponse> = (request) => {
-    const { version: _, pluginDownloadURL: __, ...news } = fromStruct(request.getNews());
-    const { inputs, failures } = checkProperties(
-      definition.config,
-      fromConfig(news),
-      `the ${definition.name} provider`,
+    const raw = fromStruct(request.getNews());
+    const { version, pluginDownloadURL, ...news } = unfoldConfig(definition.config, raw);
+    const what = `the ${definition.name} provider`;
+    const { inputs, failures } = checkProperties(definition.config, news, { filling: "outputs", what });
+    const reserved = Object.entries(raw).filter(
+      ([name]) => name.startsWith("__") || name === "version" || name === "pluginDownloadURL",
     );
-    const { __defaults, ...rest } = inputs;
-    return checkResponse({ inputs: toConfig(markSecrets(definition.config, rest)), failures });
+    return checkResponse(nameOf(request.getUrn()), {
+      inputs: { ...Object.fromEntries(reserved), ...foldConfig(markSecrets(definition.config, inputs)) },
+      failures,
+    });
   };
 
   const diffConfig: Unary<provider.DiffRequest, provider.DiffResponse> = (request) => {
-    const olds = plain(fromConfig(fromStruct(request.getOldInputs() ?? request.getOlds())));
-    const news = plain(fromConfig(fromStruct(request.getNews())));
-    const diff = diffProperties(definition.config, olds, news);
-    return diffResponse({ detailedDiff: diff }, false);
+    const olds = fromStruct(request.getOldInputs() ?? request.getOlds());
+    return diffResponse({
+      detailedDiff: diffInputs(plain(olds), plain(fromStruct(request.getNews()))),
+      deleteBeforeReplace: false,
+    });
   };
 
   const configure: Unary<provider.ConfigureRequest, provider.ConfigureResponse> = async (request) => {
-    config = await definition.configure(plain(fromConfig(fromStruct(request.getArgs()))));
+    const values = withoutNulls(plain(unfoldConfig(definition.config, fromStruct(request.getArgs()))));
+    for (const [name, property] of Object.entries(definition.config)) {
+      const standard = values[name] ?? defaultOf(property);
+      if (standard !== undefined) values[name] = standard;
+    }
+    config = await definition.configure(values);
     const response = new provider.ConfigureResponse();
     response.setSupportspreview(true);
-    response.setSupportsAutonamingConfiguration(true);
+    // Without this the engine sends no secret marks, and marks outputs named as secret inputs itself.
+    response.setAcceptsecrets(base === "native");
+    response.setSupportsAutonamingConfiguration(base !== "native");
     return response;
   };
 
   const check: Unary<provider.CheckRequest, provider.CheckResponse> = async (request) => {
-    const resource = find(request.getUrn());
+    const urn = request.getUrn();
+    const resource = find(urn);
     const olds = plain(fromStruct(request.getOlds()));
-    let result = checkProperties(resource.properties, fromStruct(request.getNews()), resource.token);
-    if (resource.check) result = await resource.check(result, olds, operation(request.getUrn(), 0));
-    return checkResponse({
-      inputs: markSecrets(resource.properties, result.inputs),
-      failures: result.failures,
+    const autonaming = request.getAutonaming();
+    let result = checkProperties(resource.properties, fromStruct(request.getNews()), {
+      filling: base === "sdk" ? "inputs" : "outputs",
+      what: resource.token,
+      olds,
+      nameResource: () => {
+        if (autonaming === undefined) return uniqueName(nameOf(urn), request.getRandomseed_asU8());
+        if (autonaming.getMode() !== provider.CheckRequest.AutonamingOptions.Mode.DISABLE) {
+          return autonaming.getProposedName();
+        }
+        throw new Error("automatic naming is disabled but no explicit name was provided");
+      },
     });
+    if (resource.check) result = await resource.check(result, olds, contextOf(urn));
+    const inputs = markSecrets(resource.properties, result.inputs);
+    return checkResponse(nameOf(urn), { inputs, failures: result.failures });
   };
 
   const diff: Unary<provider.DiffRequest, provider.DiffResponse> = async (request) => {
-    const resource = find(request.getUrn());
-    const state = plain(fromStruct(request.getOlds()));
-    const inputs = plain(fromStruct(request.getNews()));
-    let result: DiffResult = { detailedDiff: diffProperties(resource.properties, state, inputs) };
+    const urn = request.getUrn();
+    const resource = find(urn);
+    const state = withoutNulls(plain(fromStruct(request.getOlds())));
+    const inputs = withoutNulls(plain(fromStruct(request.getNews())));
+    let result: DiffResult = {
+      detailedDiff:
+        base === "native"
+          ? diffInputs(fromStruct(request.getOldInputs()), fromStruct(request.getNews()))
+          : diffState(resource.properties, state, withDefaults(resource.properties, inputs)),
+      deleteBeforeReplace:
+        (resource.deleteBeforeReplace ?? false) || namedByHand(resource.properties, inputs),
+    };
     if (resource.diff) {
-      const context = { ...operation(request.getUrn(), 0), id: request.getId() };
-      result = await resource.diff(result, state, inputs, context);
+      result = await resource.diff(result, state, inputs, { ...contextOf(urn), id: request.getId() });
     }
     for (const path of Object.keys(result.detailedDiff)) {
-      if (request.getIgnorechangesList().includes(topLevel(path))) delete result.detailedDiff[path];
+      if (request.getIgnorechangesList().some((ignored) => isWithin(path, ignored))) {
+        delete result.detailedDiff[path];
+      }
     }
-    return diffResponse(result, resource.deleteBeforeReplace ?? false);
+    return diffResponse(result);
   };
 
   const create: Unary<provider.CreateRequest, provider.CreateResponse> = async (request) => {
-    const resource = find(request.getUrn());
-    const inputs = plain(fromStruct(request.getProperties()));
+    const urn = request.getUrn();
+    const resource = find(urn);
+    const marked = fromStruct(request.getProperties());
+    const { __defaults, ...inputs } = withoutNulls(plain(marked));
     const response = new provider.CreateResponse();
     if (request.getPreview()) {
-      const outputs = proposed(resource.properties, {}, inputs);
-      response.setProperties(toStruct(markSecrets(resource.properties, outputs)));
+      const proposed = proposedOutputs(resource.properties, {}, inputs);
+      response.setProperties(previewOf(resource, proposed, {}, inputs, marked));
       return response;
     }
-    const context = operation(request.getUrn(), request.getTimeout());
-    const state = await keepPartial(resource, `creating ${request.getUrn()}`, () =>
-      resource.create(inputs, context),
-    );
-    response.setId(state.id);
-    response.setProperties(outputsOf(resource, state));
-    return response;
+    const timeouts = timeoutsOf(resource, "create", request.getTimeout());
+    const context = timedContext(resource, "create", urn, request.getTimeout());
+    try {
+      const state = await resource.create(inputs, context);
+      response.setId(state.id);
+      response.setProperties(outputsOf(resource, state, marked, timeouts));
+      return response;
+    } catch (error) {
+      if (!(error instanceof PartialFailure)) throw error;
+      const outputs = outputsOf(resource, error.state, marked, timeouts);
+      throw initFailure(error.state.id, outputs, `creating ${urn}: ${error.message}`);
+    }
+  };
+
+  const previewOf = (
+    resource: ResourceDefinition<Config>,
+    proposed: Properties,
+    state: Properties,
+    inputs: Properties,
+    marked: Properties,
+  ) => {
+    const { __pulumi_raw_state_delta, __meta, __defaults, ...outputs } =
+      resource.preview?.(proposed, state, inputs) ?? proposed;
+    const shown = markSecrets(resource.properties, outputs);
+    if (base === "native") keepMarks(shown, marked);
+    return toStruct(shown);
   };
 
   const read: Unary<provider.ReadRequest, provider.ReadResponse> = async (request) => {
-    const resource = find(request.getUrn());
-    const state = plain(fromStruct(request.getProperties()));
-    const inputs = plain(fromStruct(request.getInputs()));
-    const result = await resource.read(request.getId(), state, inputs, operation(request.getUrn(), 0));
+    const urn = request.getUrn();
+    const resource = find(urn);
+    const state = withoutNulls(plain(fromStruct(request.getProperties())));
+    const marked = fromStruct(request.getInputs());
+    const olds = withoutNulls(plain(marked));
+    const isImport = Object.keys(state).length === 0;
     const response = new provider.ReadResponse();
+    const { __defaults, ...inputs } = olds;
+    const result = await explain(base === "sdk" ? `refreshing ${urn}` : undefined, () =>
+      resource.read(request.getId(), state, inputs, contextOf(urn)),
+    );
     if (result === undefined) return response;
     response.setId(result.id);
-    response.setProperties(outputsOf(resource, result));
-    const readInputs = result.inputs ?? inputsFromOutputs(resource.properties, result.outputs, inputs);
-    response.setInputs(toStruct(markSecrets(resource.properties, readInputs)));
+    response.setProperties(outputsOf(resource, result, marked, resource.timeouts));
+    const filling = base === "sdk" ? "inputs" : "outputs";
+    const derived =
+      result.inputs ??
+      inputsFromOutputs(resource.properties, result.outputs, isImport ? undefined : olds, filling);
+    const shown = markSecrets(resource.properties, derived);
+    if (base === "native") keepMarks(shown, marked);
+    response.setInputs(toStruct(shown));
     return response;
   };
 
   const update: Unary<provider.UpdateRequest, provider.UpdateResponse> = async (request) => {
-    const resource = find(request.getUrn());
+    const urn = request.getUrn();
+    const resource = find(urn);
     const id = request.getId();
-    const state = plain(fromStruct(request.getOlds()));
-    const inputs = plain(fromStruct(request.getNews()));
+    const state = withoutNulls(plain(fromStruct(request.getOlds())));
+    const marked = fromStruct(request.getNews());
+    const { __defaults, ...inputs } = withoutNulls(plain(marked));
     const response = new provider.UpdateResponse();
     if (request.getPreview()) {
-      const outputs = { ...proposed(resource.properties, state, inputs), id };
-      response.setProperties(toStruct(markSecrets(resource.properties, outputs)));
+      const proposed = proposedOutputs(resource.properties, state, inputs);
+      response.setProperties(previewOf(resource, proposed, state, inputs, marked));
       return response;
     }
-    const context = operation(request.getUrn(), request.getTimeout());
-    const outputs = await keepPartial(resource, `updating ${request.getUrn()}`, async () => {
-      if (!resource.update) throw new Error(`${resource.token} cannot be updated in place`);
-      return resource.update(id, state, inputs, context);
-    });
-    response.setProperties(outputsOf(resource, { id, outputs }));
-    return response;
+    if (!resource.update) throw new Error(`${resource.token} cannot be updated in place`);
+    const timeouts = timeoutsOf(resource, "update", request.getTimeout());
+    const context = timedContext(resource, "update", urn, request.getTimeout());
+    try {
+      const outputs = await resource.update(id, state, inputs, context);
+      response.setProperties(outputsOf(resource, { id, outputs }, marked, timeouts));
+      return response;
+    } catch (error) {
+      if (!(error instanceof PartialFailure)) throw error;
+      const outputs = outputsOf(resource, error.state, marked, timeouts);
+      throw initFailure(id, outputs, `updating ${urn}: ${error.message}`);
+    }
   };
 
   const remove: Unary<provider.DeleteRequest, empties.Empty> = async (request) => {
-    const resource = find(request.getUrn());
-    const state = plain(fromStruct(request.getProperties()));
-    await resource.delete(request.getId(), state, operation(request.getUrn(), request.getTimeout()));
+    const urn = request.getUrn();
+    const resource = find(urn);
+    const state = withoutNulls(plain(fromStruct(request.getProperties())));
+    const context = timedContext(resource, "delete", urn, request.getTimeout());
+    await explain(base === "sdk" ? `deleting ${urn}` : undefined, () =>
+      resource.delete(request.getId(), state, context),
+    );
     return new empties.Empty();
   };
 
-  const unimplemented = (method: string) => () => {
-    throw new StatusError(grpc.status.UNIMPLEMENTED, `${method} is not yet implemented`);
-  };
+  const unimplemented = (method: string) =>
+    unary(() => {
+      throw new StatusError(grpc.status.UNIMPLEMENTED, `${method} is not implemented`);
+    });
 
   return {
-    handshake: unary(unimplemented("Handshake")),
-    parameterize: unary(unimplemented("Parameterize")),
-    getSchema: unary(unimplemented("GetSchema")),
-    getMapping: unary(unimplemented("GetMapping")),
-    getMappings: unary(unimplemented("GetMappings")),
-    construct: unary(unimplemented("Construct")),
-    call: unary(unimplemented("Call")),
+    handshake: unimplemented("Handshake"),
+    parameterize: unimplemented("Parameterize"),
+    getSchema: unimplemented("GetSchema"),
+    getMapping: unimplemented("GetMapping"),
+    getMappings: unimplemented("GetMappings"),
+    construct: unimplemented("Construct"),
+    call: unimplemented("Call"),
     list: unimplementedStream,
     invoke: unary((request: provider.InvokeRequest) => {
       throw new StatusError(
@@ -304,7 +449,7 @@ function handlers<Config>(
       return new empties.Empty();
     }),
     attach: unary((request: plugins.PluginAttach) => {
-      host = connectEngine(request.getAddress());
+      log = connectEngine(request.getAddress());
       return new empties.Empty();
     }),
     getPluginInfo: unary(() => {
@@ -315,169 +460,109 @@ function handlers<Config>(
   };
 }
 
-class StatusError extends Error {
-  readonly code: grpc.status;
-  readonly metadata: grpc.Metadata | undefined;
-  constructor(code: grpc.status, message: string, metadata?: grpc.Metadata) {
-    super(message);
-    this.code = code;
-    this.metadata = metadata;
-  }
+/** The part of a URN that names the type: after the last `$` of its third field. */
+function typeOf(urn: string): string {
+  const types = urn.split("::")[2] ?? "";
+  return types.slice(types.lastIndexOf("$") + 1);
 }
 
-function unary<Request, Response>(method: Unary<Request, Response>): grpc.handleUnaryCall<Request, Response> {
-  return async (call, callback) => {
-    try {
-      callback(null, await method(call.request));
-    } catch (error) {
-      if (error instanceof StatusError) {
-        const { code, message, metadata } = error;
-        callback(metadata === undefined ? { code, details: message } : { code, details: message, metadata });
-      } else {
-        const details = error instanceof Error ? error.message : String(error);
-        callback({ code: grpc.status.UNKNOWN, details });
-      }
-    }
-  };
+function nameOf(urn: string): string {
+  return urn.split("::").slice(3).join("::");
 }
 
-const unimplementedStream: grpc.handleServerStreamingCall<unknown, unknown> = (call) => {
-  call.emit("error", { code: grpc.status.UNIMPLEMENTED, details: "List is not yet implemented" });
-};
-
-/** Turns a {@link PartialFailure} into the error by which the engine keeps the resource in the state. */
-async function keepPartial<Config, T>(
-  resource: ResourceDefinition<Config>,
-  what: string,
-  run: () => Promise<T>,
-): Promise<T> {
+async function explain<T>(what: string | undefined, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    if (!(error instanceof PartialFailure)) throw error;
-    const detail = new provider.ErrorResourceInitFailed();
-    detail.setId(error.state.id);
-    detail.setProperties(outputsOf(resource, error.state));
-    detail.setReasonsList([`${what}: ${error.message}`]);
-    const any = new anys.Any();
-    any.pack(detail.serializeBinary(), "pulumirpc.ErrorResourceInitFailed");
-    const status = new statuses.Status();
-    status.setCode(grpc.status.UNKNOWN);
-    status.setMessage(error.message);
-    status.addDetails(any);
-    const metadata = new grpc.Metadata();
-    metadata.add("grpc-status-details-bin", Buffer.from(status.serializeBinary()));
-    throw new StatusError(grpc.status.UNKNOWN, error.message, metadata);
+    if (what === undefined || !(error instanceof Error)) throw error;
+    throw new Error(`${what}: ${error.message}`);
   }
 }
 
-function outputsOf<Config>(resource: ResourceDefinition<Config>, state: State) {
-  const outputs: Properties = { ...state.outputs, id: state.id };
-  if (resource.schemaVersion)
-    outputs.__meta = JSON.stringify({ schema_version: String(resource.schemaVersion) });
-  return toStruct(markSecrets(resource.properties, outputs));
-}
-
-/** Outputs as a preview shows them. */
-function proposed(schema: Schema, state: Properties, inputs: Properties): Properties {
-  const outputs: Properties = { ...state };
+function withDefaults(schema: Schema, inputs: Properties): Properties {
+  const result = { ...inputs };
   for (const [name, property] of Object.entries(schema)) {
-    const input = inputs[name];
-    if (input !== undefined) outputs[name] = input;
-    else if (property.computed || property.input === false) outputs[name] ??= UNKNOWN;
-    else delete outputs[name];
+    const standard = property.input === false || property.autoName ? undefined : defaultOf(property);
+    if (result[name] === undefined && standard !== undefined) result[name] = standard;
   }
-  return outputs;
+  return result;
 }
 
-/**
- * Inputs as they follow from what was read: for a refresh, the properties that the inputs already had; for an
- * import, all that a program could give and that differs from its default.
- */
-function inputsFromOutputs(schema: Schema, outputs: Properties, olds: Properties): Properties {
-  const isImport = Object.keys(olds).length === 0;
-  const inputs: Properties = {};
-  for (const [name, property] of Object.entries(schema)) {
-    const value = outputs[name];
-    if (property.input === false || value === undefined || value === null) continue;
-    if (isImport ? !property.computed : olds[name] !== undefined) inputs[name] = value;
-  }
-  return { ...inputs, __defaults: isImport ? [] : (olds.__defaults ?? []) };
+/** Whether the program chose a name that would else be unique: two resources of that name cannot exist at once. */
+function namedByHand(schema: Schema, inputs: Properties): boolean {
+  const defaults = inputs.__defaults;
+  if (!Array.isArray(defaults)) return false;
+  return Object.keys(inputs).some((name) => schema[name]?.autoName && !defaults.includes(name));
 }
 
-function checkResponse({ inputs, failures }: CheckResult): provider.CheckResponse {
+function isWithin(path: string, ignored: string): boolean {
+  return path === ignored || path.startsWith(`${ignored}.`) || path.startsWith(`${ignored}[`);
+}
+
+/** Replaces the values that repeat an input by that input, with its marks. */
+function keepMarks(values: Properties, marked: Properties): void {
+  for (const [name, value] of Object.entries(values)) {
+    const input = marked[name];
+    if (input !== undefined && equal(plain(input), plain(value))) values[name] = input;
+  }
+}
+
+/** Provider configuration travels as strings: everything else is JSON in a string. */
+function unfoldConfig(schema: Schema, config: Properties): Properties {
+  const unfold = (name: string, value: Value): Value => {
+    if (value instanceof Secret) return new Secret(unfold(name, value.value));
+    const kind = schema[name]?.kind;
+    if (typeof value !== "string" || kind === undefined || kind === "string") return value;
+    try {
+      return value === "" ? null : JSON.parse(value);
+    } catch {
+      return value;
+    }
+  };
+  return Object.fromEntries(Object.entries(config).map(([name, value]) => [name, unfold(name, value)]));
+}
+
+function foldConfig(config: Properties): Properties {
+  const fold = (value: Value): Value => {
+    if (hasUnknown(value)) return UNKNOWN;
+    if (value instanceof Secret) return new Secret(fold(value.value));
+    return typeof value === "string" ? value : JSON.stringify(plain(value));
+  };
+  return Object.fromEntries(Object.entries(config).map(([name, value]) => [name, fold(value)]));
+}
+
+function checkResponse(resourceName: string, { inputs, failures }: CheckResult): provider.CheckResponse {
   const response = new provider.CheckResponse();
   response.setInputs(toStruct(inputs));
   response.setFailuresList(
     failures.map(({ property, reason }) => {
+      // The path goes into the text: the engine would print the value of a property named in its own field.
       const failure = new provider.CheckFailure();
-      failure.setProperty(property);
-      failure.setReason(reason);
+      const place = property === "" ? "" : `. Examine values at '${resourceName}.${property}'.`;
+      failure.setReason(reason + place);
       return failure;
     }),
   );
   return response;
 }
 
-function diffResponse(result: DiffResult, deleteBeforeReplace: boolean): provider.DiffResponse {
+const diffKinds: Record<DiffKind, provider.PropertyDiff.Kind> = provider.PropertyDiff.Kind;
+
+function diffResponse({ detailedDiff, deleteBeforeReplace }: DiffResult): provider.DiffResponse {
   const response = new provider.DiffResponse();
-  const paths = Object.keys(result.detailedDiff);
-  const replaces = paths.filter((path) => result.detailedDiff[path]?.kind.endsWith("_REPLACE")).map(topLevel);
-  response.setChanges(
-    paths.length > 0
-      ? provider.DiffResponse.DiffChanges.DIFF_SOME
-      : provider.DiffResponse.DiffChanges.DIFF_NONE,
-  );
-  response.setDiffsList([...new Set(paths.map(topLevel))].sort());
+  const { DIFF_SOME, DIFF_NONE } = provider.DiffResponse.DiffChanges;
+  const changes = Object.entries(detailedDiff);
+  const topLevel = (path: string) => path.split(/[.[]/, 1)[0] ?? path;
+  const replaces = changes.filter(([, kind]) => kind.endsWith("_REPLACE")).map(([path]) => topLevel(path));
+  response.setChanges(changes.length > 0 ? DIFF_SOME : DIFF_NONE);
+  response.setDiffsList([...new Set(changes.map(([path]) => topLevel(path)))].sort());
   response.setReplacesList([...new Set(replaces)].sort());
-  response.setDeletebeforereplace(replaces.length > 0 && (result.deleteBeforeReplace ?? deleteBeforeReplace));
+  response.setDeletebeforereplace(replaces.length > 0 && deleteBeforeReplace);
   response.setHasdetaileddiff(true);
-  for (const [path, { kind, inputDiff }] of Object.entries(result.detailedDiff)) {
+  for (const [path, kind] of changes) {
     const property = new provider.PropertyDiff();
     property.setKind(diffKinds[kind]);
-    property.setInputdiff(inputDiff ?? false);
     response.getDetaileddiffMap().set(path, property);
   }
   return response;
-}
-
-const diffKinds: Record<DiffKind, provider.PropertyDiff.Kind> = provider.PropertyDiff.Kind;
-
-function topLevel(path: string): string {
-  return path.split(/[.[]/, 1)[0] ?? path;
-}
-
-function typeOf(urn: string): string {
-  const qualified = urn.split("::")[2] ?? "";
-  return qualified.slice(qualified.lastIndexOf("$") + 1);
-}
-
-/** Provider configuration is strings: everything else is JSON inside a string. */
-function fromConfig(config: Properties): Properties {
-  return Object.fromEntries(
-    Object.entries(config).map(([name, value]) => {
-      const text = plain(value);
-      if (typeof text !== "string" || !/^[[{]/.test(text)) return [name, value];
-      try {
-        return [name, JSON.parse(text)];
-      } catch {
-        return [name, value];
-      }
-    }),
-  );
-}
-
-function toConfig(config: Properties): Properties {
-  return config;
-}
-
-function connectEngine(address: string) {
-  const client = new engineGrpc.EngineClient(address, grpc.credentials.createInsecure());
-  return (urn: string, severity: Severity, message: string): void => {
-    const request = new engine.LogRequest();
-    request.setSeverity(engine.LogSeverity[severity.toUpperCase() as "INFO"]);
-    request.setMessage(message);
-    request.setUrn(urn);
-    client.log(request, () => {});
-  };
 }

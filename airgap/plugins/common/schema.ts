@@ -1,25 +1,19 @@
-import {
-  equal,
-  hasUnknown,
-  isProperties,
-  type Properties,
-  plain,
-  Secret,
-  UNKNOWN,
-  type Value,
-} from "./values.ts";
+import { createHash } from "node:crypto";
+import { hasUnknown, isProperties, type Properties, plain, Secret, UNKNOWN, type Value } from "./values.ts";
 
 /** What a plugin knows of one property. A property that is not in a schema is refused by name. */
 export interface PropertySchema {
   /** `set`: a list whose order carries no meaning. `object`: a block with {@link properties} of its own. */
-  kind: "string" | "number" | "integer" | "boolean" | "list" | "set" | "map" | "object";
+  kind: "string" | "number" | "integer" | "boolean" | "list" | "set" | "map" | "object" | "any";
   /** Item of a list, set or map. Default: any string. */
   element?: PropertySchema;
   /** Fields of an object. */
   properties?: Schema;
   required?: boolean;
-  /** Filled in by check where the program gives nothing, and named in `__defaults`. */
-  default?: Value;
+  /** What holds where the program gives nothing. See {@link Filling} for where it is written down. */
+  default?: Value | (() => Value | undefined);
+  /** The default is the resource's name and seven random hexadecimal digits, as `web-1f3a9c0`. */
+  autoName?: boolean;
   /** A change replaces the resource. On an object it holds for its fields too. */
   forceNew?: boolean;
   /** Marked secret in inputs and outputs, whatever the program says. */
@@ -40,78 +34,114 @@ export interface CheckFailure {
   reason: string;
 }
 
-/** Kinds of a property's change, by the names of `PropertyDiff.Kind`. */
-export type DiffKind = "ADD" | "ADD_REPLACE" | "DELETE" | "DELETE_REPLACE" | "UPDATE" | "UPDATE_REPLACE";
-export type DetailedDiff = { [path: string]: { kind: DiffKind; inputDiff?: boolean } };
+/**
+ * Where defaults are written down.
+ * - `inputs`: in the inputs, and named in `__defaults` at each level. A default that was used before stays. A
+ *   default of false, 0 or "" is left out. This is how plugins on Terraform's SDK v2 do it.
+ * - `outputs`: in the outputs only.
+ */
+export type Filling = "inputs" | "outputs";
+
+export interface CheckOptions {
+  filling: Filling;
+  /** Name of the resource type or provider in messages, such as `docker:index/container:Container`. */
+  what: string;
+  /** Inputs of the last deployment, plain. */
+  olds?: Properties;
+  /** Makes the value of an {@link PropertySchema.autoName} property. Throws where the program must name it. */
+  nameResource?(): string;
+}
 
 /**
- * Checks a program's inputs against a schema, in the way of the genuine bridged plugins: nulls are dropped,
- * strings, numbers and booleans convert into one another, defaults are filled in and named in `__defaults`.
- * Unlike there, a property that is not in the schema is a failure that names it.
- *
- * @param what Name of the resource or provider, for messages, such as `docker:index/container:Container`.
+ * Checks a program's inputs against a schema: nulls are dropped, strings, numbers and booleans convert into one
+ * another, defaults are filled in. A property that is not in the schema is a failure that names it.
  */
 export function checkProperties(
   schema: Schema,
   news: Properties,
-  what: string,
+  options: CheckOptions,
 ): { inputs: Properties; failures: CheckFailure[] } {
   const failures: CheckFailure[] = [];
-  const inputs = checkObject(schema, news, "", what, failures);
+  const inputs = checkObject(schema, news, options.olds ?? {}, "", options, failures);
   return { inputs, failures };
 }
 
 function checkObject(
   schema: Schema,
   news: Properties,
+  olds: Properties,
   path: string,
-  what: string,
+  options: CheckOptions,
   failures: CheckFailure[],
 ): Properties {
   const inputs: Properties = {};
   const defaults: string[] = [];
   for (const [name, value] of Object.entries(news)) {
-    if (name.startsWith("__")) continue;
-    const at = path === "" ? name : `${path}.${name}`;
+    if (name.startsWith("__") || plain(value) === null) continue;
+    const at = join(path, name);
     const property = schema[name];
     if (property === undefined || property.input === false) {
-      failures.push({ property: at, reason: unknownProperty(at, what, schema) });
-    } else if (plain(value) !== null) {
-      inputs[name] = checkValue(property, value, at, what, failures);
+      failures.push({ property: "", reason: unknownProperty(at, schema, path, options.what) });
+    } else {
+      inputs[name] = checkValue(property, value, olds[name], at, options, failures);
     }
   }
   for (const [name, property] of Object.entries(schema)) {
     if (inputs[name] !== undefined) continue;
-    if (property.default !== undefined) {
-      inputs[name] = property.default;
+    const value = options.filling === "inputs" ? inputDefault(name, property, olds, options) : undefined;
+    if (value !== undefined) {
+      inputs[name] = value;
       defaults.push(name);
     } else if (property.required) {
-      const at = path === "" ? name : `${path}.${name}`;
-      failures.push({ property: at, reason: `Missing required property '${at}'` });
+      failures.push({ property: "", reason: `Missing required property '${join(path, name)}'` });
     }
   }
-  return { ...inputs, __defaults: defaults.sort() };
+  if (options.filling === "inputs") inputs.__defaults = defaults.sort();
+  return inputs;
 }
 
-function unknownProperty(path: string, what: string, schema: Schema): string {
+function inputDefault(
+  name: string,
+  property: PropertySchema,
+  olds: Properties,
+  options: CheckOptions,
+): Value | undefined {
+  if (property.default === undefined && !property.autoName) return undefined;
+  const old = olds[name];
+  const oldDefaults = olds.__defaults;
+  if (old !== undefined && (!Array.isArray(oldDefaults) || oldDefaults.includes(name))) return old;
+  if (property.autoName) return options.nameResource?.();
+  const value = defaultOf(property);
+  return value === false || value === 0 || value === "" ? undefined : value;
+}
+
+/** The default of a property, or undefined. */
+export function defaultOf(property: PropertySchema): Value | undefined {
+  return typeof property.default === "function" ? property.default() : property.default;
+}
+
+function unknownProperty(at: string, schema: Schema, path: string, what: string): string {
   const known = Object.keys(schema).filter((name) => schema[name]?.input !== false);
   return (
-    `the airgap stand-in plugin does not know property '${path}' of ${what}; ` +
-    `it knows ${known.sort().join(", ")}. Leave it out, or use the genuine plugin.`
+    `The airgap stand-in plugin does not know property '${at}' of ${what}. Leave it out, or use the genuine ` +
+    `plugin. It knows${path === "" ? "" : ` in '${path}'`}: ${known.sort().join(", ")}`
   );
 }
 
 function checkValue(
   schema: PropertySchema,
   value: Value,
+  old: Value | undefined,
   path: string,
-  what: string,
+  options: CheckOptions,
   failures: CheckFailure[],
 ): Value {
-  if (value instanceof Secret) return new Secret(checkValue(schema, value.value, path, what, failures));
+  if (value instanceof Secret) {
+    return new Secret(checkValue(schema, value.value, old, path, options, failures));
+  }
   if (value === UNKNOWN) return UNKNOWN;
   const wrong = (expected: string): Value => {
-    failures.push({ property: path, reason: `expected ${expected} for '${path}', got ${describe(value)}` });
+    failures.push({ property: path, reason: `expected ${expected}, got ${describe(value)}` });
     return value;
   };
   const valid = (checked: Value): Value => {
@@ -120,6 +150,8 @@ function checkValue(
     return checked;
   };
   switch (schema.kind) {
+    case "any":
+      return valid(value);
     case "string":
       if (typeof value === "string") return valid(value);
       if (typeof value === "number" || typeof value === "boolean") return valid(String(value));
@@ -136,34 +168,57 @@ function checkValue(
       if (value === "true" || value === "false") return valid(value === "true");
       return wrong("a boolean");
     case "list":
-    case "set":
+    case "set": {
       if (!Array.isArray(value)) return wrong("a list");
+      const olds = Array.isArray(old) ? old : [];
       return valid(
         value.map((item, index) =>
-          checkValue(schema.element ?? { kind: "string" }, item, `${path}[${index}]`, what, failures),
+          checkValue(elementOf(schema), item, olds[index], `${path}[${index}]`, options, failures),
         ),
       );
-    case "map":
+    }
+    case "map": {
       if (!isProperties(value)) return wrong("a map");
-      return valid(
-        Object.fromEntries(
-          Object.entries(value)
-            .filter(([name, item]) => !name.startsWith("__") && item !== null)
-            .map(([name, item]) => [
-              name,
-              checkValue(schema.element ?? { kind: "string" }, item, `${path}.${name}`, what, failures),
-            ]),
-        ),
-      );
-    case "object":
+      const result: Properties = {};
+      for (const [name, item] of Object.entries(value)) {
+        if (name.startsWith("__") || item === null) continue;
+        result[name] = checkValue(
+          elementOf(schema),
+          item,
+          undefined,
+          path + keyPath(name),
+          options,
+          failures,
+        );
+      }
+      return valid(result);
+    }
+    case "object": {
       if (!isProperties(value)) return wrong("an object");
-      return valid(checkObject(schema.properties ?? {}, value, path, what, failures));
+      const olds = isProperties(old) ? old : {};
+      return valid(checkObject(schema.properties ?? {}, value, olds, path, options, failures));
+    }
   }
 }
 
 function describe(value: Value): string {
   if (Array.isArray(value)) return "a list";
   return isProperties(value) ? "an object" : `a ${typeof value}`;
+}
+
+/** What the items of a list, set or map are. */
+export function elementOf(schema: PropertySchema): PropertySchema {
+  return schema.element ?? { kind: "string" };
+}
+
+/** The path of a property of an object. */
+export function join(path: string, name: string): string {
+  return path === "" ? name : `${path}${keyPath(name)}`;
+}
+
+/** A key at the end of a property path, as Pulumi writes it. */
+export function keyPath(name: string): string {
+  return /^[A-Za-z_$][A-Za-z0-9_$]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`;
 }
 
 /** Marks the values of secret properties, at any depth. */
@@ -177,7 +232,7 @@ export function markSecrets(schema: Schema, properties: Properties): Properties 
 }
 
 function markSecret(schema: PropertySchema, value: Value): Value {
-  if (value instanceof Secret || value === null) return value;
+  if (value instanceof Secret) return value;
   if (schema.secret) return new Secret(value);
   if (schema.kind === "object" && isProperties(value)) return markSecrets(schema.properties ?? {}, value);
   if (schema.element !== undefined) {
@@ -193,101 +248,14 @@ function markSecret(schema: PropertySchema, value: Value): Value {
 }
 
 /**
- * Compares the state of a resource with new inputs, both plain. A property that is not given equals its zero
- * value ("" , 0, false, empty list or map), and equals anything where the provider computes it.
+ * A name of at most 255 characters: the resource's name, a dash and seven hexadecimal digits that follow from
+ * the engine's seed, so that a preview and its update agree.
  */
-export function diffProperties(schema: Schema, state: Properties, inputs: Properties): DetailedDiff {
-  const diff: DetailedDiff = {};
-  diffObject(schema, state, inputs, "", false, diff);
-  return diff;
-}
-
-function diffObject(
-  schema: Schema,
-  state: Properties,
-  inputs: Properties,
-  path: string,
-  replace: boolean,
-  diff: DetailedDiff,
-): void {
-  for (const [name, property] of Object.entries(schema)) {
-    if (property.input === false) continue;
-    if (property.computed && inputs[name] === undefined) continue;
-    const at = path === "" ? name : `${path}.${name}`;
-    diffValue(property, state[name], inputs[name], at, replace || property.forceNew === true, diff);
+export function uniqueName(resourceName: string, seed: Uint8Array): string {
+  const prefix = `${resourceName}-`;
+  const digits = createHash("sha512").update(seed).update(prefix).digest("hex").slice(0, 7);
+  if (prefix.length + digits.length > 255) {
+    throw new Error(`name '${prefix}' plus 7 random characters is longer than the maximum length 255`);
   }
-}
-
-function diffValue(
-  schema: PropertySchema,
-  old: Value | undefined,
-  now: Value | undefined,
-  path: string,
-  replace: boolean,
-  diff: DetailedDiff,
-): void {
-  if (same(schema, old, now)) return;
-  const element = schema.element ?? { kind: "string" };
-  const deeper = replace || element.forceNew === true;
-  if (schema.kind === "object" && isProperties(old) && isProperties(now)) {
-    diffObject(schema.properties ?? {}, old, now, path, replace, diff);
-  } else if ((schema.kind === "list" || schema.kind === "set") && Array.isArray(old) && Array.isArray(now)) {
-    const [before, after] =
-      schema.kind === "set"
-        ? [
-            old.map((item) => (now.some((other) => same(element, item, other)) ? undefined : item)),
-            now.map((item) => (old.some((other) => same(element, item, other)) ? undefined : item)),
-          ]
-        : [old, now];
-    for (let index = 0; index < Math.max(before.length, after.length); index++) {
-      diffValue(element, before[index], after[index], `${path}[${index}]`, deeper, diff);
-    }
-  } else if (schema.kind === "map" && isProperties(old) && isProperties(now)) {
-    for (const name of new Set([...Object.keys(old), ...Object.keys(now)])) {
-      diffValue(element, old[name], now[name], `${path}${keyPath(name)}`, deeper, diff);
-    }
-  } else {
-    const kind = isZero(old) ? "ADD" : isZero(now) ? "DELETE" : "UPDATE";
-    diff[path] = { kind: replace || forcesNew(schema) ? `${kind}_REPLACE` : kind };
-  }
-}
-
-/** Whether adding or removing the whole value replaces the resource: a field in it does. */
-function forcesNew(schema: PropertySchema): boolean {
-  return (
-    schema.forceNew === true ||
-    (schema.element !== undefined && forcesNew(schema.element)) ||
-    Object.values(schema.properties ?? {}).some(forcesNew)
-  );
-}
-
-function keyPath(name: string): string {
-  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`;
-}
-
-function isZero(value: Value | undefined): boolean {
-  if (Array.isArray(value)) return value.length === 0;
-  if (isProperties(value)) return Object.keys(value).length === 0;
-  return value === undefined || value === null || value === "" || value === 0 || value === false;
-}
-
-function same(schema: PropertySchema, old: Value | undefined, now: Value | undefined): boolean {
-  if (now !== UNKNOWN && isZero(old) && isZero(now)) return true;
-  if (Array.isArray(old) && Array.isArray(now)) {
-    if (old.length !== now.length) return false;
-    const element = schema.element ?? { kind: "string" };
-    if (schema.kind !== "set") return old.every((item, index) => same(element, item, now[index]));
-    const rest = [...now];
-    return old.every((item) => {
-      const index = rest.findIndex((other) => same(element, item, other));
-      if (index >= 0) rest.splice(index, 1);
-      return index >= 0;
-    });
-  }
-  if (schema.kind === "object" && isProperties(old) && isProperties(now)) {
-    const diff: DetailedDiff = {};
-    diffObject(schema.properties ?? {}, old, now, "", false, diff);
-    return Object.keys(diff).length === 0;
-  }
-  return equal(old, now);
+  return prefix + digits;
 }

@@ -1,7 +1,11 @@
 import structs from "google-protobuf/google/protobuf/struct_pb.js";
 
+class Unknown {
+  readonly unknown = true;
+}
+
 /** A value that is not known yet, as inputs and outputs hold it during a preview. */
-export const UNKNOWN: unique symbol = Symbol("unknown");
+export const UNKNOWN = new Unknown();
 
 /** A value marked secret. The engine encrypts it; a plugin only marks. */
 export class Secret {
@@ -11,7 +15,7 @@ export class Secret {
   }
 }
 
-export type Value = null | boolean | number | string | typeof UNKNOWN | Secret | Value[] | Properties;
+export type Value = null | boolean | number | string | Unknown | Secret | Value[] | Properties;
 export type Properties = { [name: string]: Value };
 
 // The engine's wire constants: sdk/go/common/resource/plugin/rpc.go and properties.go in pulumi/pulumi.
@@ -21,7 +25,13 @@ const secretSignature = "1b47061264138c4ac30d75fd1eb44270";
 const outputSignature = "d0e6a833031e9bbcd3f4e8bde6ca49a4";
 
 export function isProperties(value: Value | undefined): value is Properties {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Secret);
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof Secret) &&
+    !(value instanceof Unknown)
+  );
 }
 
 /** Reads a gRPC Struct. Secrets come as {@link Secret}, unknowns as {@link UNKNOWN}. */
@@ -80,7 +90,7 @@ function toProtoValue(value: Value): structs.Value {
     result.setListValue(list);
   } else if (value instanceof Secret) {
     result.setStructValue(toStruct({ [signatureKey]: secretSignature, value: value.value }));
-  } else if (typeof value === "object") {
+  } else if (isProperties(value)) {
     result.setStructValue(toStruct(value));
   } else {
     throw new TypeError(`cannot send a ${typeof value} to the engine`);
@@ -97,6 +107,19 @@ export function plain(value: Value): Value {
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item)]));
   }
   return value;
+}
+
+/** The same value without nulls in its objects, at any depth: to a plugin, null is the same as not given. */
+export function withoutNulls(properties: Properties): Properties {
+  const strip = (value: Value): Value => {
+    if (Array.isArray(value)) return value.map(strip);
+    return isProperties(value) ? withoutNulls(value) : value;
+  };
+  return Object.fromEntries(
+    Object.entries(properties)
+      .filter(([, value]) => value !== null)
+      .map(([name, value]) => [name, strip(value)]),
+  );
 }
 
 /** True where any part of the value is unknown. */
