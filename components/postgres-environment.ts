@@ -32,7 +32,12 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
   /** @throws pulumi.RunError when the migrations folder or its target is not as it must be */
   constructor(name: string, args: PostgresEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
     const { settings } = args;
-    super("postgresql-environments:index:PostgresEnvironment", name, {}, { protect: settings.deletionProtection, ...opts });
+    super(
+      "postgresql-environments:index:PostgresEnvironment",
+      name,
+      {},
+      { protect: settings.deletionProtection, ...opts },
+    );
     const roles = roleNames(settings.appName);
     const migrations = readMigrationFiles(settings);
     const { passwords } = new Credentials(

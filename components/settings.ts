@@ -1,5 +1,5 @@
 import * as pulumi from "@pulumi/pulumi";
-import { majorVersionOfImage, type MajorVersion, supportedMajorVersions } from "./settings/image.ts";
+import { type MajorVersion, majorVersionOfImage, supportedMajorVersions } from "./settings/image.ts";
 import { type HealthCheck, type Lifetime, type ProfileName, profiles } from "./settings/profiles.ts";
 import { type RawSettings, type SettingKey, type SettingName, settingKeys } from "./settings/schema.ts";
 import { parseSize } from "./settings/units.ts";
@@ -111,7 +111,7 @@ export function parseSettings(
     if (parsed.success) raw[key] = parsed.data;
     else mistakes.push(valueMistake(key, setting, value));
   }
-  if (raw["profile"] === undefined && !Object.hasOwn(values, "profile")) {
+  if (raw.profile === undefined && !Object.hasOwn(values, "profile")) {
     mistakes.push(
       "profile: is not set, expected production or development. Fix: pulumi config set profile development",
     );
@@ -132,7 +132,8 @@ function decode(text: string, setting: SettingKey): unknown {
 }
 
 function valueMistake(key: string, setting: SettingKey, value: ConfigValue): string {
-  const got = value.secret || setting.secret ? "got a secret value that does not fit" : `got ${excerpt(value.text)}`;
+  const got =
+    value.secret || setting.secret ? "got a secret value that does not fit" : `got ${excerpt(value.text)}`;
   const option = setting.secret ? "--secret " : "";
   const fix = setting.structured
     ? `correct it in the stack's file, for example ${key}: ${setting.example}`
@@ -161,7 +162,9 @@ function editDistance(a: string, b: string): number {
   for (const [i, letter] of [...a].entries()) {
     const next = [i + 1];
     for (const [j, other] of [...b].entries()) {
-      next.push(Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)));
+      next.push(
+        Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)),
+      );
     }
     row = next;
   }
@@ -184,33 +187,49 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
 
   const reject = (text: string) => mistakes.push(text);
   if (["postgres", "template0", "template1"].includes(databaseName)) {
-    reject(`databaseName: follows appName and is ${databaseName}, a database of PostgreSQL's own. Fix: pulumi config set databaseName NAME`);
+    reject(
+      `databaseName: follows appName and is ${databaseName}, a database of PostgreSQL's own. Fix: pulumi config set databaseName NAME`,
+    );
   }
   if (!persistent && tmpfsSize > memory) {
     reject("tmpfsSize: is larger than memory, which it counts towards. Fix: raise memory or lower tmpfsSize");
   }
   if (persistent && raw.tmpfsSize !== undefined) {
-    reject("tmpfsSize: has no effect with profile production, whose data is in a volume. Fix: pulumi config rm tmpfsSize");
+    reject(
+      "tmpfsSize: has no effect with profile production, whose data is in a volume. Fix: pulumi config rm tmpfsSize",
+    );
   }
   if (!persistent && raw.adoptVolume) {
-    reject("adoptVolume: has no effect with profile development, which has no volume. Fix: pulumi config rm adoptVolume");
+    reject(
+      "adoptVolume: has no effect with profile development, which has no volume. Fix: pulumi config rm adoptVolume",
+    );
   }
   if (!persistent && raw.deletionProtection) {
-    reject("deletionProtection: has no effect with profile development, whose data is thrown away. Fix: pulumi config rm deletionProtection");
+    reject(
+      "deletionProtection: has no effect with profile development, whose data is thrown away. Fix: pulumi config rm deletionProtection",
+    );
   }
   for (const key of ["fsync", "full_page_writes", "synchronous_commit"] as const) {
     const off = ["off", "false", "no", "0"].includes(serverSettings[key] ?? "");
     if (persistent && off) {
-      reject(`serverSettings: ${key} is off, which loses data of a production environment in a crash. Fix: remove it from serverSettings`);
+      reject(
+        `serverSettings: ${key} is off, which loses data of a production environment in a crash. Fix: remove it from serverSettings`,
+      );
     }
   }
   const ownKeys = (["tlsCertificate", "tlsKey", "tlsCa"] as const).filter((key) => raw[key] !== undefined);
   if (ownKeys.length > 0 && !profile.tls) {
-    reject(`${ownKeys.join(", ")}: no effect with profile development, which serves no TLS. Fix: remove the setting`);
+    reject(
+      `${ownKeys.join(", ")}: no effect with profile development, which serves no TLS. Fix: remove the setting`,
+    );
   } else if (ownKeys.length > 0 && ownKeys.length < 3) {
-    reject(`${ownKeys.join(", ")}: an own certificate needs tlsCertificate, tlsKey and tlsCa together. Fix: set all three or none`);
+    reject(
+      `${ownKeys.join(", ")}: an own certificate needs tlsCertificate, tlsKey and tlsCa together. Fix: set all three or none`,
+    );
   }
-  const extensionNames = (raw.extensions ?? []).map((entry) => (typeof entry === "string" ? entry : entry.name));
+  const extensionNames = (raw.extensions ?? []).map((entry) =>
+    typeof entry === "string" ? entry : entry.name,
+  );
   const twice = extensionNames.find((name, index) => extensionNames.indexOf(name) !== index);
   if (twice !== undefined) reject(`extensions: ${twice} is listed twice. Fix: remove one of the two`);
   if (majorVersion === undefined || mistakes.length > 0) return undefined;
@@ -263,7 +282,9 @@ function resolveMajorVersion(
   const fromTag = majorVersionOfImage(image);
   const supported = supportedMajorVersions.find((major) => major === (given ?? fromTag));
   if (given !== undefined && fromTag !== undefined && given !== fromTag) {
-    mistakes.push(`majorVersion: is ${given}, but the image's tag says ${fromTag}. Fix: pulumi config rm majorVersion`);
+    mistakes.push(
+      `majorVersion: is ${given}, but the image's tag says ${fromTag}. Fix: pulumi config rm majorVersion`,
+    );
   } else if (given === undefined && fromTag === undefined) {
     mistakes.push(
       `image: ${excerpt(image)} has no tag that begins with PostgreSQL's major version. Fix: pulumi config set majorVersion 17`,

@@ -11,8 +11,8 @@ import { type ContainerState, judge, parseContainerState } from "./container-sta
 const pollMilliseconds = 100;
 const logLines = 40;
 
-const container = process.env["CONTAINER"] ?? "";
-const timeoutSeconds = Number(process.env["TIMEOUT"]);
+const container = process.env.CONTAINER ?? "";
+const timeoutSeconds = Number(process.env.TIMEOUT);
 if (!container || !(timeoutSeconds > 0)) {
   stop(2, "CONTAINER and TIMEOUT (seconds) must be set in the environment.");
 }
@@ -45,7 +45,10 @@ function inspect(): ContainerState {
 function docker(...args: string[]): string {
   const result = spawnSync("docker", args, { encoding: "utf8", maxBuffer: 64 * 1024 ** 2 });
   if (result.error) {
-    stop(2, `The docker command could not be run (${result.error.message}). Install Docker's client, or put it on the PATH.`);
+    stop(
+      2,
+      `The docker command could not be run (${result.error.message}). Install Docker's client, or put it on the PATH.`,
+    );
   }
   if (result.status !== 0) {
     stop(

@@ -42,7 +42,10 @@ export function judge(state: ContainerState, restartsBefore: number): Verdict {
   if (state.status === "paused") return { kind: "failed", reason: "the container is paused" };
   if (state.health === "healthy") return { kind: "ready" };
   if (state.health === "unhealthy") {
-    return { kind: "failed", reason: `its health check fails${state.lastCheck ? `: ${state.lastCheck}` : ""}` };
+    return {
+      kind: "failed",
+      reason: `its health check fails${state.lastCheck ? `: ${state.lastCheck}` : ""}`,
+    };
   }
   if (state.health === undefined) return { kind: "failed", reason: "the container has no health check" };
   return { kind: "wait" };

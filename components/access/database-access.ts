@@ -18,7 +18,9 @@ export interface DatabaseAccessArgs {
   readonly connection: ServerConnection;
   readonly roles: RoleNames;
   /** Passwords of the logins. */
-  readonly passwords: Readonly<Record<"migrator" | "appA" | "reader" | "monitor" | "backup", pulumi.Output<string>>>;
+  readonly passwords: Readonly<
+    Record<"migrator" | "appA" | "reader" | "monitor" | "backup", pulumi.Output<string>>
+  >;
   readonly databaseName: string;
   readonly schemaName: string;
   readonly extensions: readonly ExtensionSetting[];
@@ -27,8 +29,8 @@ export interface DatabaseAccessArgs {
   /** Take over the roles, the database and the schema of a server that has them already. */
   readonly adopt: boolean;
   /**
-   * The container that everything in here lives and dies with, in an ephemeral environment: nothing is dropped one by
-   * one at destroy, and all is made again in a new container. Undefined: what's in here outlives every container.
+   * The container that everything in here lives and dies with, in an ephemeral environment: all is made again in a new
+   * container. Undefined: what's in here outlives every container.
    */
   readonly livesWith: pulumi.Resource | undefined;
   /** Must be done before anything connects: a component's own dependsOn does not reach its children. */
@@ -56,7 +58,14 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     const schemas = this.createSchemas(database, roles);
     const extensions = this.createExtensions(database, schemas, [...Object.values(roles), ...databaseRights]);
     const objectRights = this.createDefaultPrivileges(database, schemas, roles);
-    this.ready.push(database, ...Object.values(roles), ...databaseRights, ...schemas.rights, ...extensions, ...objectRights);
+    this.ready.push(
+      database,
+      ...Object.values(roles),
+      ...databaseRights,
+      ...schemas.rights,
+      ...extensions,
+      ...objectRights,
+    );
     this.registerOutputs();
   }
 
@@ -83,7 +92,11 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     return {
       parent: this,
       provider: this.provider,
-      ...(livesWith ? { deletedWith: livesWith, replaceWith: [livesWith] } : { retainOnDelete: true }),
+      // Nothing is ever dropped by SQL. In a persistent environment, because that would destroy data; in an ephemeral
+      // one, because all goes with the container. `deletedWith` says the latter too, but up to CLI 3.259 it drops
+      // everything in the live server, one by one, when the container is replaced.
+      retainOnDelete: true,
+      ...(livesWith ? { replaceWith: [livesWith] } : {}),
       ...options,
     };
   }
@@ -143,7 +156,12 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     roles: Record<RoleKey, postgresql.Role>,
   ): postgresql.Grant[] {
     const revoke = (databaseName: pulumi.Input<string>, key: string) =>
-      this.grant(`public-${key}`, { database: databaseName, role: "public", objectType: "database", privileges: [] });
+      this.grant(`public-${key}`, {
+        database: databaseName,
+        role: "public",
+        objectType: "database",
+        privileges: [],
+      });
     const nothingForPublic = [
       revoke(database.name, "database"),
       revoke(maintenanceDatabase, "maintenance-database"),
@@ -175,7 +193,12 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     );
     const extensions = new postgresql.Schema(
       `${this.componentName}-schema-extensions`,
-      { name: extensionsSchema, database: database.name, owner: this.args.connection.superuserName, ifNotExists: false },
+      {
+        name: extensionsSchema,
+        database: database.name,
+        owner: this.args.connection.superuserName,
+        ifNotExists: false,
+      },
       this.inside(this.adopting(`${databaseName}.${extensionsSchema}`)),
     );
     const usage = (key: string, schema: postgresql.Schema, role: postgresql.Role) =>
@@ -222,7 +245,7 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       {
         parent: this,
         dependsOn: [database, ...before],
-        ...(livesWith ? { deletedWith: livesWith, replaceWith: [livesWith] } : {}),
+        ...(livesWith ? { replaceWith: [livesWith] } : {}),
       },
     );
     return extensions.map(
@@ -246,7 +269,13 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     schemas: { application: postgresql.Schema; rights: pulumi.Resource[] },
     roles: Record<RoleKey, postgresql.Role>,
   ): pulumi.Resource[] {
-    const rules: { key: string; role: pulumi.Input<string>; objectType: string; privileges: string[]; global?: true }[] = [
+    const rules: {
+      key: string;
+      role: pulumi.Input<string>;
+      objectType: string;
+      privileges: string[];
+      global?: true;
+    }[] = [
       // Without a schema: PostgreSQL's built-in EXECUTE for PUBLIC can't be taken away in one schema only.
       { key: "public-functions", role: "public", objectType: "function", privileges: [], global: true },
       {
@@ -255,11 +284,31 @@ export class DatabaseAccess extends pulumi.ComponentResource {
         objectType: "table",
         privileges: ["SELECT", "INSERT", "UPDATE", "DELETE"],
       },
-      { key: "readwrite-sequences", role: roles.readwrite.name, objectType: "sequence", privileges: ["SELECT", "USAGE"] },
-      { key: "readwrite-functions", role: roles.readwrite.name, objectType: "function", privileges: ["EXECUTE"] },
+      {
+        key: "readwrite-sequences",
+        role: roles.readwrite.name,
+        objectType: "sequence",
+        privileges: ["SELECT", "USAGE"],
+      },
+      {
+        key: "readwrite-functions",
+        role: roles.readwrite.name,
+        objectType: "function",
+        privileges: ["EXECUTE"],
+      },
       { key: "readonly-tables", role: roles.readonly.name, objectType: "table", privileges: ["SELECT"] },
-      { key: "readonly-sequences", role: roles.readonly.name, objectType: "sequence", privileges: ["SELECT"] },
-      { key: "readonly-functions", role: roles.readonly.name, objectType: "function", privileges: ["EXECUTE"] },
+      {
+        key: "readonly-sequences",
+        role: roles.readonly.name,
+        objectType: "sequence",
+        privileges: ["SELECT"],
+      },
+      {
+        key: "readonly-functions",
+        role: roles.readonly.name,
+        objectType: "function",
+        privileges: ["EXECUTE"],
+      },
     ];
     return rules.map(
       ({ key, role, objectType, privileges, global }) =>
@@ -279,7 +328,11 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     );
   }
 
-  private grant(key: string, args: postgresql.GrantArgs, dependsOn: pulumi.Resource[] = []): postgresql.Grant {
+  private grant(
+    key: string,
+    args: postgresql.GrantArgs,
+    dependsOn: pulumi.Resource[] = [],
+  ): postgresql.Grant {
     return new postgresql.Grant(`${this.componentName}-grant-${key}`, args, this.inside({ dependsOn }));
   }
 }

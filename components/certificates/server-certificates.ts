@@ -27,7 +27,11 @@ export class ServerCertificates extends pulumi.ComponentResource {
 
   constructor(name: string, args: ServerCertificatesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("postgresql-environments:index:ServerCertificates", name, {}, opts);
-    const caKey = new tls.PrivateKey(`${name}-ca-key`, { algorithm: "ECDSA", ecdsaCurve: "P384" }, { parent: this });
+    const caKey = new tls.PrivateKey(
+      `${name}-ca-key`,
+      { algorithm: "ECDSA", ecdsaCurve: "P384" },
+      { parent: this },
+    );
     const ca = new tls.SelfSignedCert(
       `${name}-ca`,
       {
@@ -43,7 +47,11 @@ export class ServerCertificates extends pulumi.ComponentResource {
     // A certificate lives for a while and is then replaced, which protection would refuse. What is protected and
     // depends on it (the server's roles, its database) keeps `pulumi destroy` from reaching it.
     const renewable = { parent: this, protect: false };
-    const key = new tls.PrivateKey(`${name}-key`, { algorithm: "ECDSA", ecdsaCurve: "P256" }, { parent: this });
+    const key = new tls.PrivateKey(
+      `${name}-key`,
+      { algorithm: "ECDSA", ecdsaCurve: "P256" },
+      { parent: this },
+    );
     const hosts = [...new Set(args.hosts)];
     const request = new tls.CertRequest(
       `${name}-request`,

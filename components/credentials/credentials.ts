@@ -20,7 +20,10 @@ export class Credentials extends pulumi.ComponentResource {
       // Letters and digits alone: 40 of them are 238 bits, and the password stands as it is in every URL, env file and shell.
       new random.RandomPassword(`${name}-${key}`, { length: 40, special: false }, { parent: this }).result;
     this.passwords = Object.fromEntries(
-      loginKeys.map((key) => [key, (key === "superuser" ? args.superuserPassword : undefined) ?? generate(key)]),
+      loginKeys.map((key) => [
+        key,
+        (key === "superuser" ? args.superuserPassword : undefined) ?? generate(key),
+      ]),
     ) as Record<LoginKey, pulumi.Output<string>>;
     this.registerOutputs();
   }

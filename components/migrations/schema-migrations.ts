@@ -43,7 +43,7 @@ export class SchemaMigrations extends pulumi.ComponentResource {
       {
         parent: this,
         dependsOn: [...args.after],
-        ...(args.livesWith ? { deletedWith: args.livesWith, replaceWith: [args.livesWith] } : {}),
+        ...(args.livesWith ? { replaceWith: [args.livesWith] } : {}),
       },
     );
     this.applied = run.id.apply(() => args.migrations.map((migration) => migration.name));

@@ -14,7 +14,11 @@ const superuserMap = "superuser";
  * container: the superuser over the socket, for whoever can run commands there as root or postgres anyway, and the
  * health check's role, which has no rights at all.
  */
-export function hostBasedAuthentication(options: { appName: string; superuserName: string; tls: boolean }): string {
+export function hostBasedAuthentication(options: {
+  appName: string;
+  superuserName: string;
+  tls: boolean;
+}): string {
   const health = quote(roleNames(options.appName).health);
   const network = options.tls ? "hostssl" : "host";
   return [

@@ -30,7 +30,9 @@ export function readInitScripts(folder: string): InitScript[] {
   const files = readdirSync(folder, { withFileTypes: true }).filter(
     (entry) => !entry.name.startsWith(".") && !entry.name.endsWith(".md"),
   );
-  const ignored = files.filter((entry) => !entry.isFile() || !endings.some((ending) => entry.name.endsWith(ending)));
+  const ignored = files.filter(
+    (entry) => !entry.isFile() || !endings.some((ending) => entry.name.endsWith(ending)),
+  );
   if (ignored.length > 0) {
     throw new pulumi.RunError(
       `initdbFolder: ${ignored.map((entry) => join(folder, entry.name)).join(", ")} would never run; the image takes files that end in ${endings.join(", ")}. Rename or remove them.`,

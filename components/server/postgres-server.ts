@@ -6,8 +6,8 @@ import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
 import { configurationLabel, majorVersionLabel, objectLabels } from "../labels.ts";
 import { roleNames } from "../names.ts";
-import type { Settings } from "../settings.ts";
 import { toMebibytes } from "../settings/units.ts";
+import type { Settings } from "../settings.ts";
 import { hostBasedAuthentication, identityMap } from "./access-rules.ts";
 import { bootstrapSql } from "./bootstrap.ts";
 import { dataPaths, uploadFolder } from "./files.ts";
@@ -92,7 +92,8 @@ export class PostgresServer extends pulumi.ComponentResource {
           // Not read: a new container has a new id, and only a changed input makes the command run again.
           CONTAINER_ID: this.container.id,
           TIMEOUT: String(
-            healthCheck.startPeriod + (healthCheck.interval + healthCheck.timeout) * (healthCheck.retries + 1),
+            healthCheck.startPeriod +
+              (healthCheck.interval + healthCheck.timeout) * (healthCheck.retries + 1),
           ),
         },
       },
@@ -145,9 +146,9 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
   const memory = toMebibytes(settings.memory);
   const healthcheck = {
     tests: ["CMD", `${uploadFolder}/healthcheck`],
-    interval: `${settings.healthCheck.interval}s`,
-    timeout: `${settings.healthCheck.timeout}s`,
-    startPeriod: `${settings.healthCheck.startPeriod}s`,
+    interval: goDuration(settings.healthCheck.interval),
+    timeout: goDuration(settings.healthCheck.timeout),
+    startPeriod: goDuration(settings.healthCheck.startPeriod),
     retries: settings.healthCheck.retries,
   };
   const tmpfs = persistent ? undefined : { [mount]: `size=${settings.tmpfsSize},mode=0755` };
@@ -195,10 +196,34 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
     labels: [
       ...parts.labels,
       // The plugin takes a changed health check or tmpfs for done without telling Docker; a changed label makes a
-      // new container, which has them.
-      { label: configurationLabel, value: digest({ healthcheck, tmpfs }) },
+      // new container, which has them. Inside an ephemeral one nothing is dropped by SQL: other names or extensions
+      // make a new one too.
+      {
+        label: configurationLabel,
+        value: digest({
+          healthcheck,
+          tmpfs,
+          ...(persistent
+            ? {}
+            : {
+                app: settings.appName,
+                database: settings.databaseName,
+                schema: settings.schemaName,
+                extensions: settings.extensions,
+              }),
+        }),
+      },
     ],
   };
+}
+
+/** Seconds as Docker's API gives them back (Go's time.Duration): another spelling is a change after a refresh. */
+export function goDuration(seconds: number): string {
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor((seconds % 3600) / 60);
+  const rest = `${seconds % 60}s`;
+  if (hours > 0) return `${hours}h${minutes}m${rest}`;
+  return minutes > 0 ? `${minutes}m${rest}` : rest;
 }
 
 function digest(value: unknown): string {
@@ -253,7 +278,9 @@ function uploads(parts: ContainerParts): docker.types.input.ContainerUpload[] {
         }),
       ),
     ),
-    ...(certificate ? [file("server.crt", certificate.certificate), file("server.key", certificate.key)] : []),
+    ...(certificate
+      ? [file("server.crt", certificate.certificate), file("server.key", certificate.key)]
+      : []),
     {
       file: "/docker-entrypoint-initdb.d/00-postgresql-environment.sh",
       content: script("bootstrap-init.sh"),

@@ -1,5 +1,5 @@
-import type { Settings } from "../settings.ts";
 import { formatSize } from "../settings/units.ts";
+import type { Settings } from "../settings.ts";
 import { serverFiles } from "./files.ts";
 
 const MB = 1024 ** 2;
@@ -15,7 +15,8 @@ const GB = 1024 ** 3;
  * @param memory limit of the container in bytes
  */
 export function memorySettings(memory: number, maxConnections: number): Record<string, string> {
-  const wholeMegabytes = (bytes: number, least: number) => formatSize(Math.max(least, Math.floor(bytes / MB)) * MB);
+  const wholeMegabytes = (bytes: number, least: number) =>
+    formatSize(Math.max(least, Math.floor(bytes / MB)) * MB);
   const sharedBuffers = memory / 4;
   return {
     shared_buffers: wholeMegabytes(sharedBuffers, 32),
@@ -36,9 +37,11 @@ const withoutDurability = {
 
 /** Every server parameter of the environment, in the order of precedence: the program's, the memory's, the stack's own. */
 export function serverParameters(settings: Settings): Record<string, string> {
-  const maxConnections = Number(settings.serverSettings["max_connections"] ?? 100);
+  const maxConnections = Number(settings.serverSettings.max_connections ?? 100);
   return {
-    ...(Number.isInteger(maxConnections) && maxConnections > 0 ? memorySettings(settings.memory, maxConnections) : {}),
+    ...(Number.isInteger(maxConnections) && maxConnections > 0
+      ? memorySettings(settings.memory, maxConnections)
+      : {}),
     max_connections: "100",
     ...(settings.lifetime === "ephemeral" ? withoutDurability : {}),
     // 17 and older write the password of CREATE ROLE to no log at this level; nothing more is logged by default.
@@ -51,7 +54,7 @@ export function serverParameters(settings: Settings): Record<string, string> {
     ...(settings.tls
       ? {
           ssl: "on",
-          ssl_min_protocol_version: settings.serverSettings["ssl_min_protocol_version"] ?? "TLSv1.2",
+          ssl_min_protocol_version: settings.serverSettings.ssl_min_protocol_version ?? "TLSv1.2",
           ssl_cert_file: serverFiles.certificate,
           ssl_key_file: serverFiles.key,
         }

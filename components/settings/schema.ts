@@ -40,7 +40,8 @@ const folder = z
   .string()
   .min(1)
   .refine((path) => !path.includes("\0"));
-const pem = (label: string) => z.string().regex(new RegExp(`-----BEGIN ${label}-----[^]+-----END ${label}-----\\s*$`));
+const pem = (label: string) =>
+  z.string().regex(new RegExp(`-----BEGIN ${label}-----[^]+-----END ${label}-----\\s*$`));
 
 /** Server settings that the program itself decides; setting them elsewhere would break its promises. */
 const ownedServerSettings = [
@@ -74,7 +75,11 @@ const serverSettings = z.record(
 
 const extension = z.union([
   z.string().min(1),
-  z.strictObject({ name: z.string().min(1), schema: z.string().min(1).optional(), version: z.string().min(1).optional() }),
+  z.strictObject({
+    name: z.string().min(1),
+    schema: z.string().min(1).optional(),
+    version: z.string().min(1).optional(),
+  }),
 ]);
 
 /** Role names are `<appName>_<role>`; this is the longest ending. */
@@ -101,7 +106,8 @@ export const settingKeys = {
     expected: `one of ${supportedMajorVersions.join(", ")}`,
     example: "17",
     default: "read from the image's tag",
-    description: "Major version of PostgreSQL in the image. Only needed where the tag does not begin with it.",
+    description:
+      "Major version of PostgreSQL in the image. Only needed where the tag does not begin with it.",
   },
   appName: {
     schema: name(longestRoleSuffix),
@@ -121,8 +127,13 @@ export const settingKeys = {
     schema: z
       .string()
       .regex(/^[a-z_][a-z0-9_]{0,62}$/)
-      .refine((text) => !text.startsWith("pg_") && !["public", "extensions", "migrations", "information_schema"].includes(text)),
-    expected: "a lower-case SQL identifier other than public, extensions, migrations, information_schema and pg_…",
+      .refine(
+        (text) =>
+          !text.startsWith("pg_") &&
+          !["public", "extensions", "migrations", "information_schema"].includes(text),
+      ),
+    expected:
+      "a lower-case SQL identifier other than public, extensions, migrations, information_schema and pg_…",
     example: "shop",
     default: "`app`",
     description: "Schema that holds the application's objects; first on the search path of its roles.",
@@ -132,7 +143,8 @@ export const settingKeys = {
     expected: `1 to ${maxNameBytes} bytes without control characters or outer spaces, not beginning with pg_`,
     example: "postgres",
     default: "`postgres`",
-    description: "Bootstrap superuser (POSTGRES_USER), used by the postgresql provider alone. Fixed once the data directory exists.",
+    description:
+      "Bootstrap superuser (POSTGRES_USER), used by the postgresql provider alone. Fixed once the data directory exists.",
   },
   superuserPassword: {
     schema: z
@@ -159,7 +171,8 @@ export const settingKeys = {
     expected: "an IPv4 or IPv6 address of the Docker host",
     example: "127.0.0.1",
     default: "`127.0.0.1` (loopback only)",
-    description: "Address of the Docker host that the port is published on. `0.0.0.0` opens it to every network of the host.",
+    description:
+      "Address of the Docker host that the port is published on. `0.0.0.0` opens it to every network of the host.",
   },
   host: {
     schema: z.union([z.hostname(), z.ipv4(), z.ipv6()]),
@@ -172,9 +185,10 @@ export const settingKeys = {
   extensions: {
     schema: z.array(extension),
     expected: "a list of names, or of {name, schema, version}",
-    example: "'[\"citext\", \"pg_trgm\"]'",
+    example: '\'["citext", "pg_trgm"]\'',
     default: "none",
-    description: "Extensions of the application's database. They go into the schema `extensions` unless one is named.",
+    description:
+      "Extensions of the application's database. They go into the schema `extensions` unless one is named.",
     structured: true,
   },
   memory: {
@@ -203,7 +217,8 @@ export const settingKeys = {
     expected: "a size of at least 64MB with its unit, such as 512MB",
     example: "512MB",
     default: "half of the memory limit",
-    description: "Size of the tmpfs that holds the data of a development environment. It counts towards the memory limit.",
+    description:
+      "Size of the tmpfs that holds the data of a development environment. It counts towards the memory limit.",
   },
   serverSettings: {
     schema: serverSettings,
@@ -252,14 +267,16 @@ export const settingKeys = {
     expected: "true or false",
     example: "false",
     default: "production: true; development: false",
-    description: "Whether `pulumi destroy` is refused. Set it to false and run `pulumi up` before a production environment can be destroyed; its volume stays even then.",
+    description:
+      "Whether `pulumi destroy` is refused. Set it to false and run `pulumi up` before a production environment can be destroyed; its volume stays even then.",
   },
   adoptVolume: {
     schema: z.boolean(),
     expected: "true or false",
     example: "true",
     default: "false",
-    description: "Take over the volume that a destroyed production environment left behind, with its roles, database and rows.",
+    description:
+      "Take over the volume that a destroyed production environment left behind, with its roles, database and rows.",
   },
   tlsCertificate: {
     schema: pem("CERTIFICATE"),
@@ -286,7 +303,7 @@ export const settingKeys = {
   labels: {
     schema: z.record(z.string().min(1).max(255), z.string().max(4096)),
     expected: "a map from label names to texts",
-    example: "'{\"team\": \"payments\"}'",
+    example: '\'{"team": "payments"}\'',
     default: "none",
     description: "Labels on every Docker object of the stack, beside the program's own.",
     structured: true,
