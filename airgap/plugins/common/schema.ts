@@ -76,7 +76,8 @@ function checkObject(
 ): Properties {
   const inputs: Properties = {};
   const defaults: string[] = [];
-  for (const [name, value] of Object.entries(news)) {
+  // The order of names on the wire is none: sorted, failures come out the same every time.
+  for (const [name, value] of Object.entries(news).sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (name.startsWith("__") || plain(value) === null) continue;
     const at = join(path, name);
     const property = schema[name];
