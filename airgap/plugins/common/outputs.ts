@@ -1,6 +1,6 @@
 import { isZero } from "./diff.ts";
 import { defaultOf, elementOf, type Filling, type PropertySchema, type Schema } from "./schema.ts";
-import { isProperties, type Properties, UNKNOWN, type Value } from "./values.ts";
+import { equal, isProperties, type Properties, UNKNOWN, type Value } from "./values.ts";
 
 /** Seconds that the operations of a resource may take. An operation that is not named knows no limit. */
 export interface Timeouts {
@@ -21,7 +21,7 @@ export function proposedOutputs(schema: Schema, state: Properties, inputs: Prope
   return outputs;
 }
 
-/** Adds what Terraform's SDK v2 writes for properties that have no value: null, or [] for blocks. */
+/** Adds what Terraform's SDK v2 writes for properties that are missing: null, or [] for blocks. */
 export function fillNulls(schema: Schema, outputs: Properties): Properties {
   const result: Properties = { ...outputs };
   for (const [name, property] of Object.entries(schema)) {
@@ -32,9 +32,7 @@ export function fillNulls(schema: Schema, outputs: Properties): Properties {
 
 function fillNull(schema: PropertySchema, value: Value | undefined): Value {
   const block = schema.element?.kind === "object";
-  if (value === undefined || value === null) {
-    return block && (schema.kind === "list" || schema.kind === "set") ? [] : null;
-  }
+  if (value === undefined) return block && (schema.kind === "list" || schema.kind === "set") ? [] : null;
   if (block && Array.isArray(value)) return value.map((item) => fillNull(elementOf(schema), item));
   if (schema.kind === "object" && isProperties(value)) return fillNulls(schema.properties ?? {}, value);
   return value;
@@ -81,6 +79,12 @@ function refreshInputs(schema: Schema, olds: Properties, outputs: Properties): P
     const value = outputs[name];
     if (name.startsWith("__") || value === undefined) continue;
     inputs[name] = refreshValue(schema[name] ?? { kind: "any" }, old, value);
+  }
+  if (Array.isArray(olds.__defaults)) {
+    // What differs from its default now is no default any more.
+    inputs.__defaults = olds.__defaults.filter(
+      (name) => typeof name === "string" && equal(inputs[name], olds[name]),
+    );
   }
   return inputs;
 }

@@ -3,6 +3,7 @@ import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import providerGrpc from "@pulumi/pulumi/proto/provider_grpc_pb.js";
 import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import empties from "google-protobuf/google/protobuf/empty_pb.js";
+import type structs from "google-protobuf/google/protobuf/struct_pb.js";
 import { type DetailedDiff, type DiffKind, diffInputs, diffState } from "./diff.ts";
 import { connectEngine, initFailure, StatusError, unary, unimplementedStream } from "./grpc.ts";
 import { fillNulls, inputsFromOutputs, metaText, proposedOutputs, type Timeouts } from "./outputs.ts";
@@ -211,8 +212,8 @@ function handlers<Config>(
     inputs: Properties,
     timeouts = {},
   ) => {
-    const { __pulumi_raw_state_delta, __meta, __defaults, ...rest } = state.outputs;
-    const outputs = base === "sdk" ? fillNulls(resource.properties, rest) : withoutNulls(rest);
+    const outputs =
+      base === "sdk" ? fillNulls(resource.properties, state.outputs) : withoutNulls(state.outputs);
     const meta = metaText(resource.schemaVersion ?? 0, timeouts);
     if (meta !== undefined) outputs.__meta = meta;
     const marked = markSecrets(resource.properties, outputs);
@@ -292,7 +293,7 @@ function handlers<Config>(
   const diff: Unary<provider.DiffRequest, provider.DiffResponse> = async (request) => {
     const urn = request.getUrn();
     const resource = find(urn);
-    const state = withoutNulls(plain(fromStruct(request.getOlds())));
+    const state = stateOf(request.getOlds());
     const inputs = withoutNulls(plain(fromStruct(request.getNews())));
     let result: DiffResult = {
       detailedDiff:
@@ -345,8 +346,7 @@ function handlers<Config>(
     inputs: Properties,
     marked: Properties,
   ) => {
-    const { __pulumi_raw_state_delta, __meta, __defaults, ...outputs } =
-      resource.preview?.(proposed, state, inputs) ?? proposed;
+    const outputs = resource.preview?.(proposed, state, inputs) ?? proposed;
     const shown = markSecrets(resource.properties, outputs);
     if (base === "native") keepMarks(shown, marked);
     return toStruct(shown);
@@ -355,7 +355,7 @@ function handlers<Config>(
   const read: Unary<provider.ReadRequest, provider.ReadResponse> = async (request) => {
     const urn = request.getUrn();
     const resource = find(urn);
-    const state = withoutNulls(plain(fromStruct(request.getProperties())));
+    const state = stateOf(request.getProperties());
     const marked = fromStruct(request.getInputs());
     const olds = withoutNulls(plain(marked));
     const isImport = Object.keys(state).length === 0;
@@ -381,7 +381,7 @@ function handlers<Config>(
     const urn = request.getUrn();
     const resource = find(urn);
     const id = request.getId();
-    const state = withoutNulls(plain(fromStruct(request.getOlds())));
+    const state = stateOf(request.getOlds());
     const marked = fromStruct(request.getNews());
     const { __defaults, ...inputs } = withoutNulls(plain(marked));
     const response = new provider.UpdateResponse();
@@ -407,7 +407,7 @@ function handlers<Config>(
   const remove: Unary<provider.DeleteRequest, empties.Empty> = async (request) => {
     const urn = request.getUrn();
     const resource = find(urn);
-    const state = withoutNulls(plain(fromStruct(request.getProperties())));
+    const state = stateOf(request.getProperties());
     const context = timedContext(resource, "delete", urn, request.getTimeout());
     await explain(base === "sdk" ? `deleting ${urn}` : undefined, () =>
       resource.delete(request.getId(), state, context),
@@ -468,6 +468,15 @@ function typeOf(urn: string): string {
 
 function nameOf(urn: string): string {
   return urn.split("::").slice(3).join("::");
+}
+
+/**
+ * The outputs in a state, as a resource sees them. What a bridge keeps there for itself is left out: it describes
+ * these outputs, and would mislead the genuine plugin beside new ones.
+ */
+function stateOf(struct: structs.Struct | undefined): Properties {
+  const state = withoutNulls(plain(fromStruct(struct)));
+  return Object.fromEntries(Object.entries(state).filter(([name]) => !name.startsWith("__")));
 }
 
 async function explain<T>(what: string | undefined, run: () => Promise<T>): Promise<T> {

@@ -139,6 +139,14 @@ test("an sdk plugin's state has nulls for what has no value, and its meta", asyn
   });
 });
 
+test("what a genuine plugin noted in the state about old outputs is not kept beside new ones", async () => {
+  const client = await start("sdk");
+  const state = { name: "a", size: 3, __pulumi_raw_state_delta: { obj: {} }, __meta: "{}" };
+  const outputs = await client.update(thing, "a", state, { name: "a", size: 4 });
+  expect(outputs.__pulumi_raw_state_delta).toBeUndefined();
+  expect(outputs).toMatchObject({ size: 4, __meta: expect.stringContaining('"schema_version":"2"') });
+});
+
 test("a native plugin gives repeated inputs back with their marks", async () => {
   const client = await start("native");
   const labels = new Secret({ a: "b" });
