@@ -7,6 +7,7 @@ import { connectionUrl, type LoginConnection, loginConnection } from "./connecti
 import { Credentials } from "./credentials/credentials.ts";
 import { SchemaMigrations } from "./migrations/schema-migrations.ts";
 import { maintenanceDatabase, roleNames } from "./names.ts";
+import { protectResources } from "./protection.ts";
 import { networkAlias, PostgresServer, serverPort } from "./server/postgres-server.ts";
 import type { Settings } from "./settings.ts";
 
@@ -36,7 +37,10 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       "postgresql-environments:index:PostgresEnvironment",
       name,
       {},
-      { protect: settings.deletionProtection, ...opts },
+      {
+        ...opts,
+        transformations: settings.deletionProtection ? [protectResources] : [],
+      },
     );
     const roles = roleNames(settings.appName);
     const migrations = readMigrationFiles(settings);

@@ -171,7 +171,6 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       this.grant(
         `connect-${key}`,
         { database: database.name, role, objectType: "database", privileges: ["CONNECT"] },
-        // The same object's privileges changed at the same time fail with «tuple concurrently updated».
         nothingForPublic,
       );
     return [
@@ -201,14 +200,27 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       },
       this.inside(this.adopting(`${databaseName}.${extensionsSchema}`)),
     );
-    const usage = (key: string, schema: postgresql.Schema, role: postgresql.Role) =>
-      this.grant(`usage-${key}`, {
-        database: database.name,
-        schema: schema.name,
-        role: role.name,
-        objectType: "schema",
-        privileges: ["USAGE"],
-      });
+    const usage = (
+      key: string,
+      schema: postgresql.Schema,
+      role: postgresql.Role,
+      before: pulumi.Resource[] = [],
+    ) =>
+      this.grant(
+        `usage-${key}`,
+        {
+          database: database.name,
+          schema: schema.name,
+          role: role.name,
+          objectType: "schema",
+          privileges: ["USAGE"],
+        },
+        before,
+      );
+    // One after the other for each schema: at the same time, they fail with «tuple concurrently updated».
+    const applicationReadwrite = usage("application-readwrite", application, roles.readwrite);
+    const extensionsOwner = usage("extensions-owner", extensions, roles.owner);
+    const extensionsReadwrite = usage("extensions-readwrite", extensions, roles.readwrite, [extensionsOwner]);
     const rights = [
       this.grant("public-schema-public", {
         database: database.name,
@@ -217,11 +229,11 @@ export class DatabaseAccess extends pulumi.ComponentResource {
         objectType: "schema",
         privileges: [],
       }),
-      usage("application-readwrite", application, roles.readwrite),
-      usage("application-readonly", application, roles.readonly),
-      usage("extensions-owner", extensions, roles.owner),
-      usage("extensions-readwrite", extensions, roles.readwrite),
-      usage("extensions-readonly", extensions, roles.readonly),
+      applicationReadwrite,
+      usage("application-readonly", application, roles.readonly, [applicationReadwrite]),
+      extensionsOwner,
+      extensionsReadwrite,
+      usage("extensions-readonly", extensions, roles.readonly, [extensionsReadwrite]),
     ];
     return { application, extensions, rights };
   }

@@ -44,9 +44,6 @@ export class ServerCertificates extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    // A certificate lives for a while and is then replaced, which protection would refuse. What is protected and
-    // depends on it (the server's roles, its database) keeps `pulumi destroy` from reaching it.
-    const renewable = { parent: this, protect: false };
     const key = new tls.PrivateKey(
       `${name}-key`,
       { algorithm: "ECDSA", ecdsaCurve: "P256" },
@@ -61,7 +58,7 @@ export class ServerCertificates extends pulumi.ComponentResource {
         dnsNames: hosts.filter((host) => isIP(host) === 0),
         ipAddresses: hosts.filter((host) => isIP(host) !== 0),
       },
-      renewable,
+      { parent: this },
     );
     const certificate = new tls.LocallySignedCert(
       `${name}-certificate`,
@@ -73,7 +70,7 @@ export class ServerCertificates extends pulumi.ComponentResource {
         earlyRenewalHours: renewalHours,
         allowedUses: ["digital_signature", "server_auth"],
       },
-      renewable,
+      { parent: this },
     );
     this.ca = ca.certPem;
     this.certificate = certificate.certPem;

@@ -76,9 +76,6 @@ export class PostgresServer extends pulumi.ComponentResource {
       {
         parent: this,
         dependsOn: volume ? [volume] : [],
-        // A changed setting replaces the container, which protection would refuse. What is protected and depends on
-        // it (roles, database, the record of the migrations) keeps `pulumi destroy` from ever reaching it.
-        protect: false,
         deleteBeforeReplace: true,
       },
     );
