@@ -61,9 +61,14 @@ function diffValue(
       diffValue(element, old[name], now[name], path + keyPath(name), deeper, diff);
     }
   } else {
-    const kind = isZero(old) ? "ADD" : isZero(now) ? "DELETE" : "UPDATE";
+    const kind = isAbsent(old) ? "ADD" : isAbsent(now) ? "DELETE" : "UPDATE";
     diff[path] = replace || forcesNew(schema) ? `${kind}_REPLACE` : kind;
   }
+}
+
+/** Unlike a zero value, an empty list counts as no value at all. */
+function isAbsent(value: Value | undefined): boolean {
+  return value === undefined || value === null || (Array.isArray(value) && value.length === 0);
 }
 
 /** Whether adding or removing the whole value replaces the resource: a field in it does. */

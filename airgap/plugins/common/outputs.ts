@@ -92,7 +92,8 @@ function refreshInputs(schema: Schema, olds: Properties, outputs: Properties): P
 function refreshValue(schema: PropertySchema, old: Value, value: Value): Value {
   const element = elementOf(schema);
   if (Array.isArray(old) && Array.isArray(value)) {
-    const items = schema.kind === "set" ? matchItems(old, value) : value;
+    const items =
+      schema.kind === "set" && [...old, ...value].every(isProperties) ? matchItems(old, value) : value;
     return old.flatMap((item, index) => {
       const now = items[index];
       return now === undefined ? [] : [refreshValue(element, item, now)];
@@ -108,11 +109,13 @@ function refreshValue(schema: PropertySchema, old: Value, value: Value): Value {
   return value;
 }
 
-/** For each old item of a set, the item read that has most in common with it. */
+/**
+ * For each old object of a set, the one read that has most in common with it. Sets of strings and the like go by
+ * position, as in the bridge, so that the inputs take over the order of the state.
+ */
 function matchItems(olds: Value[], items: Value[]): (Value | undefined)[] {
   const score = (old: Value, item: Value): number => {
-    if (!isProperties(old) || !isProperties(item))
-      return JSON.stringify(old) === JSON.stringify(item) ? 1 : 0;
+    if (!isProperties(old) || !isProperties(item)) return 0;
     return Object.keys(old).filter((name) => JSON.stringify(old[name]) === JSON.stringify(item[name])).length;
   };
   const rest = [...items];
