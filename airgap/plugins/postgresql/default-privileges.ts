@@ -12,7 +12,7 @@ import {
   validatePrivileges,
 } from "./privileges.ts";
 import { databaseExists, identifier, lockRole, setOrder, withRolesGranted } from "./sql.ts";
-import { flag, oneOf, sorted, strings, text } from "./state.ts";
+import { flag, oneOf, planned, sorted, strings, text } from "./state.ts";
 
 const properties: Schema = {
   role: { kind: "string", required: true, forceNew: true },
@@ -50,7 +50,10 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
       const granted = await readPrivileges(session, state);
       if (granted.length === 0 && strings(state, "privileges").length > 0) return undefined;
       const same = await privilegesEqual(server, session, granted, state);
-      return { id: idOf(state), outputs: same ? state : { ...state, privileges: sorted(granted) } };
+      return {
+        id: idOf(state),
+        outputs: { privileges: null, ...state, ...(same ? {} : { privileges: sorted(granted) }) },
+      };
     });
   },
 
@@ -74,7 +77,7 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
 function outputsAfter(inputs: Properties): Properties {
   return {
     ...inputs,
-    privileges: sorted(strings(inputs, "privileges")),
+    privileges: planned(strings(inputs, "privileges")),
     withGrantOption: flag(inputs, "withGrantOption"),
   };
 }

@@ -19,7 +19,7 @@ import {
   setOrder,
   withRolesGranted,
 } from "./sql.ts";
-import { flag, oneOf, sorted, strings, text } from "./state.ts";
+import { flag, oneOf, planned, sorted, strings, text } from "./state.ts";
 
 const objectTypes = [
   "database",
@@ -60,10 +60,7 @@ export const grant: ResourceDefinition<Server> = {
 
   async create(inputs, { config: server }) {
     await apply(server, inputs, inputs);
-    return {
-      id: idOf(inputs),
-      outputs: stateOf({ ...inputs, withGrantOption: flag(inputs, "withGrantOption") }),
-    };
+    return { id: idOf(inputs), outputs: outputsAfter(inputs) };
   },
 
   async read(_id, state, _inputs, { config: server }) {
@@ -74,13 +71,16 @@ export const grant: ResourceDefinition<Server> = {
     if (!exists) return undefined;
     return server.session(database, async (session) => {
       if (!(await roleAndSchemaExist(session, text(state, "role"), schema))) return undefined;
-      return { id: idOf(state), outputs: stateOf({ ...state, ...(await drift(server, session, state)) }) };
+      return {
+        id: idOf(state),
+        outputs: { privileges: null, ...state, ...(await drift(server, session, state)) },
+      };
     });
   },
 
   async update(_id, state, inputs, { config: server }) {
     await apply(server, state, inputs);
-    return stateOf({ ...inputs, withGrantOption: flag(inputs, "withGrantOption") });
+    return outputsAfter(inputs);
   },
 
   async delete(_id, state, { config: server }) {
@@ -90,9 +90,9 @@ export const grant: ResourceDefinition<Server> = {
   },
 };
 
-function stateOf(values: Properties): Properties {
-  const sets = ["objects", "columns", "privileges"].filter((name) => Array.isArray(values[name]));
-  return { ...values, ...Object.fromEntries(sets.map((name) => [name, sorted(strings(values, name))])) };
+function outputsAfter(inputs: Properties): Properties {
+  const sets = ["objects", "columns", "privileges"].map((name) => [name, planned(strings(inputs, name))]);
+  return { ...inputs, ...Object.fromEntries(sets), withGrantOption: flag(inputs, "withGrantOption") };
 }
 
 function idOf(values: Properties): string {
@@ -240,14 +240,14 @@ async function drift(server: Server, session: Session, state: Properties): Promi
       `could not read privileges for ${objectType.replaceAll("_", " ")} ${name}`,
     );
     const granted = rows.map((row) => row.privilege);
-    return (await privilegesEqual(server, session, granted, state)) ? {} : { privileges: granted };
+    return (await privilegesEqual(server, session, granted, state)) ? {} : { privileges: sorted(granted) };
   }
   if (objectType === "column") return columnDrift(session, state, oid);
   const objects = strings(state, "objects");
   for (const { name, granted } of await grantedByObject(session, state, oid)) {
     if (objects.length > 0 && !objects.includes(name)) continue;
     // One object with other privileges is enough to make all of them anew.
-    if (!(await privilegesEqual(server, session, granted, state))) return { privileges: granted };
+    if (!(await privilegesEqual(server, session, granted, state))) return { privileges: sorted(granted) };
   }
   return {};
 }

@@ -1,10 +1,10 @@
 import { servePlugin } from "../common/plugin.ts";
 import type { Schema } from "../common/schema.ts";
 import type { Properties } from "../common/values.ts";
+import { bridged } from "./bridge.ts";
 import { Server } from "./connection.ts";
 import { database } from "./database.ts";
 import { defaultPrivileges } from "./default-privileges.ts";
-import { withTerraformErrors } from "./errors.ts";
 import { extension } from "./extension.ts";
 import { grant } from "./grant.ts";
 import { grantRole } from "./grant-role.ts";
@@ -52,7 +52,13 @@ servePlugin({
   base: "sdk",
   config,
   configure: connect,
-  resources: [role, database, schema, extension, grant, grantRole, defaultPrivileges].map(
-    withTerraformErrors,
-  ),
+  resources: [
+    bridged(role, { searchPaths: "search_path" }),
+    bridged(database),
+    bridged(schema, { policies: "policy" }),
+    bridged(extension),
+    bridged(grant),
+    bridged(grantRole),
+    bridged(defaultPrivileges),
+  ],
 });

@@ -123,7 +123,7 @@ async function readSchema(server: Server, database: string, name: string): Promi
 
 /** Policies are not an input of this plugin, but part of the genuine state all the same. */
 function stateOf(values: Properties): Properties {
-  return { ...values, policies: null };
+  return { ...values, policies: [] };
 }
 
 async function outputsAfter(server: Server, inputs: Properties): Promise<Properties> {

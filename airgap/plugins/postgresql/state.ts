@@ -29,6 +29,11 @@ function comparable(value: Value | undefined): string {
   return zero ? "" : JSON.stringify(value);
 }
 
+/** A set in the order in which the genuine state has it; an empty one is null there after a change. */
+export function planned(values: string[]): string[] | null {
+  return values.length === 0 ? null : sorted(values);
+}
+
 /** A set in the order in which the genuine state has it. */
 export function sorted(values: string[]): string[] {
   return [...new Set(values)].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
