@@ -1,0 +1,213 @@
+import { relative } from "node:path";
+import { connectReport, formatConnectReport, psqlLine } from "../connect.ts";
+import { checkConnection } from "../connection-check.ts";
+import { type Deployment, parseDeployment } from "../deployment.ts";
+import { findObjects, inspectContainer, removeObjects, stackLabels } from "../docker.ts";
+import { exitCode, UserError } from "../errors.ts";
+import { makePrivateFolder, writePrivateFile } from "../files.ts";
+import { passphraseVariables, readStackFile } from "../passphrase.ts";
+import { formatPasswordFile } from "../password-file.ts";
+import { developmentStack, environmentsFolder, findExecutable } from "../project.ts";
+import { writeAuthority } from "../psql.ts";
+import { isUnknownStack, type PulumiCommand, pulumiCommand, pulumiError, readOutputs } from "../pulumi.ts";
+import { awaitStackLock } from "../stack-lock.ts";
+import type { StackOutputs } from "../stack-outputs.ts";
+import { readStateBackend, type StateBackend } from "../state-backend.ts";
+import { consoleReporter, runStep, type StepReporter, seconds } from "../steps.ts";
+import { prepareToolchain } from "../toolchain.ts";
+
+export interface StartOptions {
+  readonly stack: string;
+  readonly again?: true;
+  readonly yes?: true;
+  readonly showPasswords?: true;
+  readonly json?: true;
+}
+
+export async function start(options: StartOptions): Promise<void> {
+  const began = performance.now();
+  const reporter = consoleReporter();
+  const { stack } = options;
+  // What the user must mend comes before anything that takes long.
+  await checkStack(stack);
+  const backend = await readStateBackend();
+  const toolchain = await prepareToolchain(reporter);
+  const pulumi = echoing(await pulumiCommand(stack, toolchain), reporter);
+  const context: Context = { options, stack, backend, pulumi, reporter };
+
+  const before = await prepareStack(context);
+  if (options.again && before.resources > 0) await destroy(context);
+  await up(context, options.again ? undefined : before);
+  const outputs = await connectable(context);
+  await report(context, outputs, performance.now() - began);
+}
+
+interface Context {
+  readonly options: StartOptions;
+  readonly stack: string;
+  readonly backend: StateBackend;
+  readonly pulumi: PulumiCommand;
+  readonly reporter: StepReporter;
+}
+
+async function checkStack(stack: string): Promise<void> {
+  const stackFile = await readStackFile(stack);
+  if (stackFile === undefined) {
+    throw new UserError(`there is no Pulumi.${stack}.yaml, which holds the settings of stack ${stack}.`, {
+      next: [
+        "Make it with Pulumi's own commands, then run this again:",
+        `  pulumi stack init ${stack}`,
+        `  pulumi config set profile development --stack ${stack}`,
+      ].join("\n"),
+      exitCode: exitCode.missing,
+    });
+  }
+  passphraseVariables(stack, stackFile, process.env);
+}
+
+/** Shows every command that changes something, as one would type it. */
+function echoing(pulumi: PulumiCommand, reporter: StepReporter): PulumiCommand {
+  return {
+    ...pulumi,
+    attach: async (args) => {
+      reporter.note(`+ ${pulumi.line(args)}`);
+      const began = performance.now();
+      await pulumi.attach(args);
+      reporter.note(`pulumi ${args[0]}: done (${seconds(performance.now() - began)})`);
+    },
+  };
+}
+
+/** Ends with a stack that exists and that nobody else works on. */
+async function prepareStack(context: Context): Promise<Deployment> {
+  const { stack, backend, pulumi, reporter } = context;
+  let deadLock = false;
+  const deployment = await runStep(reporter, `State of stack ${stack}`, async (step) => {
+    if (backend.folder !== undefined) {
+      await makePrivateFolder(backend.folder);
+      deadLock = await awaitStackLock(backend.folder, backend.project, stack, step.progress);
+    }
+    const exported = await pulumi.capture(["stack", "export"]);
+    if (exported.code === 0) {
+      const result = parseDeployment(exported.stdout);
+      return { result, note: `${result.resources} resources` };
+    }
+    if (!isUnknownStack(exported.stderr)) throw pulumiError(stack, exported.stderr);
+    return { result: undefined, note: "not there yet" };
+  });
+  if (!deployment) {
+    // Not selected: which stack plain `pulumi up` means is the user's choice.
+    await pulumi.attach(["stack", "init", "--no-select"]);
+    return parseDeployment('{"deployment": null}');
+  }
+  if (deadLock) {
+    reporter.note("An earlier Pulumi command was killed and has left its lock behind");
+    await pulumi.attach(["cancel", "--yes"]);
+  }
+  if (deployment.interruptedCreates.length > 0) await settleInterruptedCreates(context, deployment);
+  return deployment;
+}
+
+/**
+ * Pulumi was killed while it created something, which may exist without being in the state; the next `up` would
+ * then fail over its name. In an environment that is thrown away anyway it is removed.
+ */
+async function settleInterruptedCreates(context: Context, deployment: Deployment): Promise<void> {
+  const { stack, backend, pulumi, reporter } = context;
+  const objects = (await findObjects(stackLabels(backend.project, stack))).filter(
+    ({ kind, id }) => !deployment.ids.has(id) && kind !== "volume",
+  );
+  if (objects.length > 0 && deployment.lifetime !== "ephemeral") {
+    const names = objects.map(({ kind, name, id }) => `  docker ${kind} rm ${name}  (${id.slice(0, 12)})`);
+    throw new UserError(
+      `an earlier «pulumi up» of ${stack} was killed, and left behind what its state does not know.`,
+      {
+        next: [
+          "Look at it, and remove what nobody needs:",
+          ...names,
+          `then: pulumi up --refresh -s ${stack}`,
+        ].join("\n"),
+      },
+    );
+  }
+  for (const { kind, name } of objects)
+    reporter.note(`Removing ${kind} ${name}, left behind by an interrupted run`);
+  await removeObjects(objects);
+  await pulumi.attach([
+    "refresh",
+    "--yes",
+    "--skip-preview",
+    "--clear-pending-creates",
+    "--suppress-outputs",
+  ]);
+}
+
+async function up(context: Context, before: Deployment | undefined): Promise<void> {
+  const { stack, options, pulumi, reporter } = context;
+  const args = ["up", "--suppress-outputs"];
+  // Only the stack that is thrown away is changed unasked.
+  if (stack === developmentStack || options.yes) args.push("--yes", "--skip-preview");
+  const stopped = before ? await stoppedContainer(before) : undefined;
+  if (stopped) {
+    reporter.note(`Container ${stopped} is gone or stopped: Pulumi looks again at what there really is`);
+    args.push("--refresh");
+  }
+  await pulumi.attach(args);
+}
+
+async function stoppedContainer(deployment: Deployment): Promise<string | undefined> {
+  for (const { id, name } of deployment.containers) {
+    const state = await inspectContainer(id);
+    if (!state?.running) return name;
+  }
+  return undefined;
+}
+
+async function destroy({ stack, options, pulumi }: Context): Promise<void> {
+  const unasked = stack === developmentStack || options.yes;
+  await pulumi.attach(["destroy", ...(unasked ? ["--yes", "--skip-preview"] : [])]);
+}
+
+/**
+ * Proves the environment by logging in as the application. A server in memory that was started anew without
+ * Pulumi is empty although the state has everything in it: it is made again.
+ */
+async function connectable(context: Context): Promise<StackOutputs> {
+  const { stack, pulumi, reporter } = context;
+  const outputs = await readOutputs(stack, pulumi);
+  const problem = await runStep(reporter, "Logging in as the application", async () => {
+    const result = await checkConnection(outputs);
+    return { result, note: result ? "refused" : "done" };
+  });
+  if (!problem) return outputs;
+  if (problem.kind !== "empty" || outputs.lifetime !== "ephemeral") throw problem.error(stack);
+  reporter.note("The server was restarted and has lost its data, which it keeps in memory: it is made again");
+  await destroy(context);
+  await up(context, undefined);
+  const again = await readOutputs(stack, pulumi);
+  const left = await checkConnection(again);
+  if (left) throw left.error(stack);
+  return again;
+}
+
+async function report(context: Context, outputs: StackOutputs, took: number): Promise<void> {
+  const { stack, options, reporter } = context;
+  const passwordFile = `${environmentsFolder}/${stack}.pgpass`;
+  await makePrivateFolder(environmentsFolder);
+  await writePrivateFile(passwordFile, formatPasswordFile(Object.values(outputs.connections)));
+  const caFile = await writeAuthority(stack, outputs);
+  const shown = (path: string) => shortest(path, relative(process.cwd(), path));
+  const psql = (await findExecutable("psql"))
+    ? psqlLine(outputs, {
+        passwordFile: shown(passwordFile),
+        caFile: caFile === undefined ? undefined : shown(caFile),
+      })
+    : `./db psql ${stack}`;
+  const result = connectReport(stack, outputs, { psql, showPasswords: options.showPasswords ?? false });
+  reporter.note(`${stack} is up: ${outputs.image}, ${outputs.lifetime} (${seconds(took)})`);
+  process.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : formatConnectReport(result));
+}
+
+function shortest(a: string, b: string): string {
+  return b.length < a.length ? b : a;
+}

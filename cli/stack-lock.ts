@@ -1,0 +1,104 @@
+import { readdir, readFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { UserError } from "./errors.ts";
+import { isAlive } from "./processes.ts";
+
+const lockFile = z.object({
+  pid: z.int().positive(),
+  username: z.string(),
+  hostname: z.string(),
+  timestamp: z.string(),
+});
+
+/** Who works on a stack, as Pulumi's file backend writes it down (pkg/backend/diy/lock.go). */
+export type StackLock = z.output<typeof lockFile>;
+
+/** @returns Undefined for a file that is cut off: Pulumi was killed while it wrote it. */
+export function parseStackLock(text: string): StackLock | undefined {
+  try {
+    return lockFile.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Whether the process that took the lock is still there.
+ *
+ * @param isRunning Asked only about a process of this machine: one of another machine always counts as alive.
+ */
+export async function isHeld(
+  lock: StackLock,
+  machine: string,
+  isRunning: (pid: number) => Promise<boolean>,
+): Promise<boolean> {
+  return lock.hostname !== machine || (await isRunning(lock.pid));
+}
+
+/**
+ * The locks on a stack in a file backend.
+ *
+ * @param folder The backend's folder, which has `.pulumi` in it.
+ */
+export async function readStackLocks(
+  folder: string,
+  project: string,
+  stack: string,
+): Promise<{ held: StackLock[]; dead: number }> {
+  const locks = join(folder, ".pulumi", "locks", "organization", project, stack);
+  const names = await readdir(locks).catch(() => []);
+  const held: StackLock[] = [];
+  let dead = 0;
+  for (const name of names) {
+    const text = await readFile(join(locks, name), "utf8").catch(() => undefined);
+    // Gone since the folder was read: its command ended.
+    if (text === undefined) continue;
+    const lock = parseStackLock(text);
+    if (lock && (await isHeld(lock, hostname(), isPulumi))) held.push(lock);
+    else dead += 1;
+  }
+  return { held, dead };
+}
+
+/** How long another command on the stack is waited for, in milliseconds: a first `up` that pulls an image included. */
+const patience = 15 * 60_000;
+
+/**
+ * Waits until no command works on the stack any more.
+ *
+ * @param waiting Told who is waited for.
+ * @returns Whether killed commands have left locks behind, which `pulumi cancel` removes.
+ * @throws UserError for a lock of another machine, whose end can't be seen from here, or after a quarter of an hour.
+ */
+export async function awaitStackLock(
+  folder: string,
+  project: string,
+  stack: string,
+  waiting: (text: string) => void,
+): Promise<boolean> {
+  const deadline = performance.now() + patience;
+  for (;;) {
+    const { held, dead } = await readStackLocks(folder, project, stack);
+    const [lock] = held;
+    if (!lock) return dead > 0;
+    const who = `process ${lock.pid} of ${lock.username}@${lock.hostname}`;
+    if (lock.hostname !== hostname() || performance.now() > deadline) {
+      throw new UserError(`${who} has been working on stack ${stack} since ${lock.timestamp}.`, {
+        next: `Wait for it to end. If it is certain that it is gone: pulumi cancel ${stack}`,
+      });
+    }
+    waiting(`waiting for ${who}`);
+    await sleep(500);
+  }
+}
+
+/** A process number is given out again after a crash, so that being alive is not enough. */
+async function isPulumi(pid: number): Promise<boolean> {
+  if (!isAlive(pid)) return false;
+  // Linux tells the name; elsewhere a number in use counts as Pulumi's.
+  const name = await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "pulumi");
+  return name.startsWith("pulumi");
+}
