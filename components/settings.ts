@@ -174,12 +174,12 @@ function editDistance(a: string, b: string): number {
 function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[]): Settings | undefined {
   const profile = profiles[raw.profile];
   const persistent = profile.lifetime === "persistent";
-  const image = raw.image ?? "postgres:17-trixie";
+  const image = raw.image ?? settingKeys.image.declared.default;
   const majorVersion = resolveMajorVersion(image, raw.majorVersion, mistakes);
   const memory = raw.memory ?? parseSize(profile.memory) ?? 0;
   const tmpfsSize = raw.tmpfsSize ?? Math.floor(memory / 2);
-  const bindAddress = raw.bindAddress ?? "127.0.0.1";
-  const appName = raw.appName ?? "app";
+  const bindAddress = raw.bindAddress ?? settingKeys.bindAddress.declared.default;
+  const appName = raw.appName ?? settingKeys.appName.declared.default;
   const databaseName = raw.databaseName ?? appName;
   const serverSettings = Object.fromEntries(
     Object.entries(raw.serverSettings ?? {}).map(([key, value]) => [key, settingText(value)]),
@@ -241,8 +241,8 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
     majorVersion,
     appName,
     databaseName,
-    schemaName: raw.schemaName ?? "app",
-    superuserName: raw.superuserName ?? "postgres",
+    schemaName: raw.schemaName ?? settingKeys.schemaName.declared.default,
+    superuserName: raw.superuserName ?? settingKeys.superuserName.declared.default,
     superuserPassword: raw.superuserPassword === undefined ? undefined : pulumi.secret(raw.superuserPassword),
     port: raw.port ?? profile.port,
     bindAddress,
@@ -259,11 +259,11 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
     serverSettings,
     healthCheck: { ...profile.healthCheck, ...definedEntries(raw.healthCheck ?? {}) },
     stopTimeout: profile.stopTimeout,
-    initdbFolder: raw.initdbFolder ?? "initdb",
-    migrationsFolder: raw.migrationsFolder ?? "migrations",
+    initdbFolder: raw.initdbFolder ?? settingKeys.initdbFolder.declared.default,
+    migrationsFolder: raw.migrationsFolder ?? settingKeys.migrationsFolder.declared.default,
     migrationsTarget: raw.migrationsTarget,
     deletionProtection: raw.deletionProtection ?? profile.deletionProtection,
-    adoptVolume: raw.adoptVolume ?? false,
+    adoptVolume: raw.adoptVolume ?? settingKeys.adoptVolume.declared.default,
     tls: profile.tls,
     sslMode: profile.sslMode,
     ownCertificate:

@@ -12,6 +12,14 @@ export interface SettingKey {
   readonly description: string;
   /** The default as people read it, where it isn't the same for each profile. */
   readonly default: string;
+  /**
+   * How Pulumi.yaml declares the key. Only keys whose default is the same everywhere: Pulumi takes a declared key
+   * without a default for required, and would hand on an empty text for one that isn't set.
+   */
+  readonly declared?: {
+    readonly type: "string" | "boolean" | "object";
+    readonly default?: unknown;
+  };
   /** Must be set with `--secret`. */
   readonly secret?: true;
   /** The value is an object or a list: set it in the stack's file or with `--path`. */
@@ -87,6 +95,7 @@ const longestRoleSuffix = "_readwrite";
 
 export const settingKeys = {
   profile: {
+    declared: { type: "string" },
     schema: z.enum(["production", "development"]),
     expected: "production or development",
     example: "production",
@@ -95,6 +104,7 @@ export const settingKeys = {
       "What the environment is for. `production` keeps its data in a protected volume and serves TLS; `development` lives in memory and is made anew each time.",
   },
   image: {
+    declared: { type: "string", default: "postgres:17-trixie" },
     schema: z.string().refine(isImageReference),
     expected: "an image reference such as postgres:17-trixie",
     example: "postgres:17-trixie",
@@ -110,6 +120,7 @@ export const settingKeys = {
       "Major version of PostgreSQL in the image. Only needed where the tag does not begin with it.",
   },
   appName: {
+    declared: { type: "string", default: "app" },
     schema: name(longestRoleSuffix),
     expected: `1 to ${maxNameBytes - longestRoleSuffix.length} bytes without control characters or outer spaces`,
     example: "shop",
@@ -124,6 +135,7 @@ export const settingKeys = {
     description: "Name of the application's database.",
   },
   schemaName: {
+    declared: { type: "string", default: "app" },
     schema: z
       .string()
       .regex(/^[a-z_][a-z0-9_]{0,62}$/)
@@ -139,8 +151,10 @@ export const settingKeys = {
     description: "Schema that holds the application's objects; first on the search path of its roles.",
   },
   superuserName: {
-    schema: name().refine((text) => !text.startsWith("pg_")),
-    expected: `1 to ${maxNameBytes} bytes without control characters or outer spaces, not beginning with pg_`,
+    declared: { type: "string", default: "postgres" },
+    // initdb puts this name into a statement without escaping a double quote in it.
+    schema: name().refine((text) => !text.startsWith("pg_") && !text.includes('"')),
+    expected: `1 to ${maxNameBytes} bytes without control characters, double quotes or outer spaces, not beginning with pg_`,
     example: "postgres",
     default: "`postgres`",
     description:
@@ -167,6 +181,7 @@ export const settingKeys = {
     description: "Port on the Docker host.",
   },
   bindAddress: {
+    declared: { type: "string", default: "127.0.0.1" },
     schema: z.union([z.ipv4(), z.ipv6()]),
     expected: "an IPv4 or IPv6 address of the Docker host",
     example: "127.0.0.1",
@@ -221,6 +236,7 @@ export const settingKeys = {
       "Size of the tmpfs that holds the data of a development environment. It counts towards the memory limit.",
   },
   serverSettings: {
+    declared: { type: "object", default: {} },
     schema: serverSettings,
     expected: `a map from PostgreSQL parameters to strings, numbers or booleans, without ${ownedServerSettings.join(", ")}`,
     example: "'{\"max_connections\": 200}'",
@@ -229,6 +245,7 @@ export const settingKeys = {
     structured: true,
   },
   healthCheck: {
+    declared: { type: "object", default: {} },
     schema: z.strictObject({
       interval: seconds.optional(),
       timeout: seconds.optional(),
@@ -242,6 +259,7 @@ export const settingKeys = {
     structured: true,
   },
   initdbFolder: {
+    declared: { type: "string", default: "initdb" },
     schema: folder,
     expected: "a folder's path, relative to the project",
     example: "initdb",
@@ -249,6 +267,7 @@ export const settingKeys = {
     description: "Scripts (.sql, .sql.gz, .sh) that run once, on an empty data directory.",
   },
   migrationsFolder: {
+    declared: { type: "string", default: "migrations" },
     schema: folder,
     expected: "a folder's path, relative to the project",
     example: "migrations",
@@ -271,6 +290,7 @@ export const settingKeys = {
       "Whether `pulumi destroy` is refused. Set it to false and run `pulumi up` before a production environment can be destroyed; its volume stays even then.",
   },
   adoptVolume: {
+    declared: { type: "boolean", default: false },
     schema: z.boolean(),
     expected: "true or false",
     example: "true",
@@ -301,6 +321,7 @@ export const settingKeys = {
     description: "Certificate of the authority that clients verify tlsCertificate with.",
   },
   labels: {
+    declared: { type: "object", default: {} },
     schema: z.record(z.string().min(1).max(255), z.string().max(4096)),
     expected: "a map from label names to texts",
     example: '\'{"team": "payments"}\'',
