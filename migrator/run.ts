@@ -144,7 +144,8 @@ function watchScripts(client: Client, options: RunOptions) {
       if (progress && text === "COMMIT;") options.log(describeDone(progress));
       return result;
     } catch (error) {
-      if (isConnectionLost(error) || progress === undefined) throw error;
+      if (progress === undefined) throw error;
+      if (isConnectionLost(error)) throw connectionLost(options, progress);
       const failure = scriptFailed(progress, error as ServerError, text === progress.text);
       await client.query("ROLLBACK");
       throw failure;
@@ -183,13 +184,14 @@ function describeCommitError(script: MigrationScript, error: ServerError): strin
   return [`${script.file}: at the end of its transaction: ${error.message}`, ...fields].join("\n");
 }
 
-function connectionLost(options: RunOptions): MigratorError {
-  return new MigratorError(
-    exitCodes.connection,
-    [
-      `The connection to ${describeServer(options.connection)} was lost.`,
-      "The migration that was being run is in place as a whole or not at all; the record in the database tells which.",
-      "What to do: see whether the server runs, then run again: it goes on from there.",
-    ].join("\n"),
-  );
+function connectionLost(options: RunOptions, progress?: Progress): MigratorError {
+  const server = describeServer(options.connection);
+  const lines = [`The connection to ${server} was lost.`];
+  if (progress) {
+    const { migration, direction } = progress;
+    lines[0] = `The connection to ${server} was lost while ${migration.name} was ${direction === "up" ? "applied" : "reverted"}.`;
+    lines.push("That is in place as a whole or not at all; the record in the database tells which.");
+  }
+  lines.push("What to do: see whether the server runs, then run again: it goes on from there.");
+  return new MigratorError(exitCodes.connection, lines.join("\n"));
 }
