@@ -1,0 +1,115 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { Command, Option } from "commander";
+import { formatComparison } from "./compare.ts";
+import { type Home, openHome, problemsOfHome } from "./homes.ts";
+import { type Check, runProfile } from "./runner.ts";
+import { type Profile, run, Stack } from "./stack.ts";
+
+const projectFolder = resolve(import.meta.dirname, "../..");
+
+const program = new Command("parity")
+  .description(
+    "Proves that the stand-in plugins and the genuine ones can take each other's place: makes stacks with one set, " +
+      "and previews, refreshes, updates and destroys them with the other.",
+  )
+  .requiredOption("--home <folder>", "a PULUMI_HOME that has the genuine CLI and plugins")
+  .addOption(
+    new Option("--profile <profile>", "what to run")
+      .choices(["production", "development", "both"])
+      .default("both"),
+  )
+  .option("--json", "print the result as JSON")
+  .addHelpText(
+    "after",
+    "\nExit codes: 0 no difference, 1 differences, 2 wrong usage, 3 something is missing.",
+  )
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+  .parse();
+const options = program.opts<{ home: string; profile: Profile | "both"; json?: true }>();
+
+const standIns = home(join(projectFolder, ".airgap/pulumi-home"), "stand-ins", "Make it with: npm start");
+const genuine = home(
+  resolve(options.home),
+  "genuine",
+  "Install the genuine CLI, then each plugin with: pulumi plugin install resource NAME VERSION",
+);
+const docker = await run("docker", ["version", "--format", "{{.Server.Version}}"]);
+if (!docker.ok) fail(`No Docker Engine answers: ${docker.output.trim()}`);
+
+const folder = mkdtempSync(join(tmpdir(), "parity-"));
+const interruption = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signal, () => interruption.abort(new Error(`ended by ${signal}`)));
+}
+const checks: Check[] = [];
+try {
+  const passphrase = randomBytes(16).toString("hex");
+  const name = `parity-${randomBytes(3).toString("hex")}`;
+  const port = await freePort();
+  for (const profile of options.profile === "both"
+    ? (["development", "production"] as const)
+    : [options.profile]) {
+    const newStack = () =>
+      new Stack({
+        signal: interruption.signal,
+        name,
+        projectFolder,
+        folder: mkdtempSync(join(folder, `${profile}-`)),
+        passphrase,
+      });
+    checks.push(...(await runProfile(profile, { standIns, genuine, newStack, port, report })));
+  }
+} catch (error) {
+  if (!interruption.signal.aborted) throw error;
+  console.error(`Interrupted; what it had made is removed.`);
+  process.exitCode = 130;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+const failed = checks.filter(({ ok }) => !ok);
+if (options.json)
+  console.log(JSON.stringify({ ok: failed.length === 0, checks: checks.map(toJson) }, null, 2));
+else console.log(`\n${checks.length - failed.length} of ${checks.length} checks hold.`);
+process.exitCode ??= failed.length === 0 ? 0 : 1;
+
+function home(path: string, name: Home["name"], advice: string): Home {
+  const problems = problemsOfHome(path, name, projectFolder);
+  if (problems.length > 0)
+    fail(`${path} is no PULUMI_HOME with ${name}:\n  ${problems.join("\n  ")}\n${advice}`);
+  return openHome(path, name, projectFolder);
+}
+
+function fail(message: string): never {
+  console.error(message);
+  process.exit(3);
+}
+
+function report(check: Check): void {
+  if (options.json) return;
+  const seconds = check.seconds > 0 ? ` (${check.seconds.toFixed(1)} s)` : "";
+  console.log(`${check.ok ? "ok  " : "FAIL"} ${check.name}${seconds}`);
+  const { comparison } = check;
+  const details = comparison ? formatComparison(comparison, comparison.left, comparison.right) : [];
+  for (const line of [...details, ...(check.output ?? "").trimEnd().split("\n")]) {
+    if (line !== "") console.log(`       ${line}`);
+  }
+}
+
+function toJson({ comparison, ...check }: Check) {
+  if (comparison === undefined) return check;
+  const ignored = [...comparison.ignored].map(([rule, places]) => ({ ...rule, places }));
+  return { ...check, ...comparison, ignored, comparison: undefined };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((done) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => done(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}

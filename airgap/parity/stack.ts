@@ -1,0 +1,178 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import type { Home } from "./homes.ts";
+
+export type Profile = "production" | "development";
+
+export interface Result {
+  readonly ok: boolean;
+  /** What was printed, error stream included. */
+  readonly output: string;
+}
+
+/** Runs a command to its end. Nothing is printed, and no input is given. */
+export function run(
+  command: string,
+  args: string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv; signal?: AbortSignal } = {},
+) {
+  return new Promise<Result & { stdout: string }>((resolve) => {
+    const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    let stdout = "";
+    child.stdout.on("data", (data: Buffer) => {
+      stdout += data;
+      output += data;
+    });
+    child.stderr.on("data", (data: Buffer) => {
+      output += data;
+    });
+    child.once("error", (error) => {
+      output += error.message;
+    });
+    // Also after an abort: only then is the command really over.
+    child.once("close", (code) => resolve({ ok: code === 0, output, stdout }));
+  });
+}
+
+/** Docker label of everything that a run makes: its value is the stack's name. */
+const runLabel = "postgresql-environments.parity";
+
+/**
+ * A stack of this project whose state, settings file and secrets are in a folder of its own, so that no file of the
+ * project changes. Each command is run by one of the homes.
+ */
+export class Stack {
+  readonly name: string;
+  readonly #projectFolder: string;
+  readonly #folder: string;
+  readonly #configFile: string;
+  readonly #passphrase: string;
+  readonly #signal: AbortSignal;
+
+  constructor(options: {
+    name: string;
+    projectFolder: string;
+    /** An empty one, for this stack alone. */
+    folder: string;
+    passphrase: string;
+    /** Ends the Pulumi command that runs. */
+    signal: AbortSignal;
+  }) {
+    this.name = options.name;
+    this.#projectFolder = options.projectFolder;
+    this.#folder = options.folder;
+    this.#passphrase = options.passphrase;
+    this.#signal = options.signal;
+    this.#configFile = join(options.folder, `Pulumi.${options.name}.yaml`);
+  }
+
+  /** Makes the stack with the committed settings of a profile, its labels, and a port. */
+  async init(home: Home, profile: Profile, port: number | undefined): Promise<Result> {
+    mkdirSync(join(this.#folder, "state"), { recursive: true });
+    // `stack init` writes its settings file beside the project file that it finds.
+    const project = readFileSync(join(this.#projectFolder, "Pulumi.yaml"), "utf8");
+    writeFileSync(join(this.#folder, "Pulumi.yaml"), project);
+    const made = await this.#pulumi(home, ["stack", "init", this.name, "--no-select"], this.#folder);
+    if (!made.ok) return made;
+    const salt = /^encryptionsalt:.*$/m;
+    const settings = readFileSync(join(this.#projectFolder, `Pulumi.${profile}.yaml`), "utf8").replace(
+      salt,
+      "",
+    );
+    const ownSalt = salt.exec(readFileSync(this.#configFile, "utf8"))?.[0] ?? "";
+    writeFileSync(this.#configFile, `${settings.trimEnd()}\n${ownSalt}\n`);
+    await this.set(home, 'labels["postgresql-environments.test"]', "1", "string");
+    await this.set(home, `labels["${runLabel}"]`, this.name, "string");
+    if (port !== undefined) await this.set(home, "port", String(port), "int");
+    return made;
+  }
+
+  /** @throws where the setting cannot be written. */
+  async set(home: Home, path: string, value: string, type: "string" | "int" | "bool"): Promise<void> {
+    const args = ["config", "set", "--path", path, "--type", type, ...this.#select, "--", value];
+    const { ok, output } = await this.#pulumi(home, args);
+    if (!ok) throw new Error(`pulumi config set ${path}: ${output}`);
+  }
+
+  up(home: Home): Promise<Result> {
+    return this.#pulumi(home, ["up", "--yes", "--skip-preview", ...this.#select]);
+  }
+
+  previewExpectingNoChanges(home: Home): Promise<Result> {
+    return this.#pulumi(home, ["preview", "--diff", "--expect-no-changes", ...this.#select]);
+  }
+
+  refreshExpectingNoChanges(home: Home): Promise<Result> {
+    const args = ["refresh", "--yes", "--skip-preview", "--diff", "--expect-no-changes", ...this.#select];
+    return this.#pulumi(home, args);
+  }
+
+  destroy(home: Home): Promise<Result> {
+    return this.#pulumi(home, ["destroy", "--yes", "--skip-preview", ...this.#select]);
+  }
+
+  /** The state as JSON, secrets included. @throws where there is none. */
+  async export(home: Home): Promise<string> {
+    const args = ["stack", "export", "--show-secrets", "--stack", this.name];
+    const { ok, output, stdout } = await this.#pulumi(home, args, this.#folder);
+    if (!ok) throw new Error(`pulumi stack export: ${output}`);
+    return stdout;
+  }
+
+  get #select(): string[] {
+    return ["--stack", this.name, "--config-file", this.#configFile];
+  }
+
+  #pulumi(home: Home, args: string[], cwd = this.#projectFolder) {
+    const path = [home.bin, dirname(process.execPath), process.env.PATH ?? ""].join(delimiter);
+    this.#signal.throwIfAborted();
+    return run("pulumi", ["--non-interactive", "--color", "never", ...args], {
+      cwd,
+      signal: this.#signal,
+      env: {
+        ...process.env,
+        PATH: path,
+        PULUMI_HOME: home.folder,
+        PULUMI_BACKEND_URL: `file://${join(this.#folder, "state")}`,
+        PULUMI_CONFIG_PASSPHRASE: this.#passphrase,
+        PULUMI_CONFIG_PASSPHRASE_FILE: "",
+        PULUMI_SKIP_UPDATE_CHECK: "true",
+        PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION: "true",
+      },
+    });
+  }
+
+  /** Docker objects of this stack that are there, such as `volume shop-data`. */
+  async leftovers(): Promise<string[]> {
+    const filter = ["--filter", `label=${runLabel}=${this.name}`];
+    const lists = await Promise.all(
+      Object.entries(dockerLists).map(async ([kind, list]) => {
+        const { ok, output, stdout } = await run("docker", [...list, ...filter]);
+        if (!ok) throw new Error(`docker ${list.join(" ")}: ${output}`);
+        return stdout.split("\n").flatMap((line) => (line === "" ? [] : [`${kind} ${line}`]));
+      }),
+    );
+    return lists.flat();
+  }
+
+  /** Removes {@link leftovers}, and returns what could not be removed. */
+  async removeLeftovers(): Promise<string[]> {
+    for (const leftover of await this.leftovers()) {
+      const [kind = "", object = ""] = leftover.split(" ");
+      await run(
+        "docker",
+        kind === "container" ? ["rm", "--force", "--volumes", object] : [kind, "rm", object],
+      );
+    }
+    return this.leftovers();
+  }
+}
+
+/** In the order in which they can be removed. */
+const dockerLists = {
+  container: ["ps", "--all", "--format", "{{.Names}}"],
+  volume: ["volume", "ls", "--format", "{{.Name}}"],
+  network: ["network", "ls", "--format", "{{.Name}}"],
+};
