@@ -1,4 +1,4 @@
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import manifest from "../package.json" with { type: "json" };
 import { ChildFailure, describeError, exitCode, UserError } from "./errors.ts";
 
@@ -39,7 +39,12 @@ DEBUG=1 adds the stack trace to an unexpected error.`,
         "Every Pulumi command that runs is printed.",
       ].join(" "),
     )
-    .option("-s, --stack <name>", "the environment; made where there is none of that name", "development")
+    .option(
+      "-s, --stack <name>",
+      "the environment; made where there is none of that name",
+      stackName,
+      "development",
+    )
     .option("--again", "destroy it first, with all its data: for environments that are thrown away anyway")
     .option("-y, --yes", "do not ask before changing an environment other than development")
     .option("--show-passwords", "print the passwords too")
@@ -63,7 +68,7 @@ ${exitCodes}`,
         "DB_SSLROOTCERT_BASE64: the authority's certificate (PEM) in base64, which needs no file.",
       ].join(" "),
     )
-    .argument("<stack>", "the environment")
+    .argument("<stack>", "the environment", stackName)
     .addOption(
       new Option("--role <role>", "whose login").choices(["app", "migrator", "readonly"]).default("app"),
     )
@@ -108,7 +113,7 @@ ${exitCodes}`,
         "this machine, or where there is none, the one in the environment's container.",
       ].join(" "),
     )
-    .argument("<stack>", "the environment")
+    .argument("<stack>", "the environment", stackName)
     .argument("[args...]", "psql's own arguments, after --")
     .addOption(
       new Option("--role <role>", "whose login")
@@ -139,6 +144,14 @@ Examples:
 
   for (const command of [program, ...program.commands]) command.exitOverride();
   return program;
+}
+
+/** Pulumi's own rule: letters, digits, hyphens, underscores and dots, at most 100 of them. */
+function stackName(name: string): string {
+  if (!/^[\w.-]{1,100}$/.test(name)) {
+    throw new InvalidArgumentError("A stack's name has letters, digits, hyphens, underscores and dots only.");
+  }
+  return name;
 }
 
 /** Runs one command line and returns the exit code. Errors are printed here, and only here. */

@@ -1,6 +1,6 @@
 import { delimiter, join } from "node:path";
 import { ChildFailure, UserError } from "./errors.ts";
-import { passphraseVariables, readStackFile } from "./passphrase.ts";
+import { passphraseVariables, readStackFile, usesPassphrase } from "./passphrase.ts";
 import { attach, capture, type Finished } from "./processes.ts";
 import { projectRoot } from "./project.ts";
 import { parseStackOutputs, type StackOutputs } from "./stack-outputs.ts";
@@ -26,6 +26,8 @@ export async function pulumiCommand(
   stack: string,
   toolchain: Readonly<Record<string, string>>,
 ): Promise<PulumiCommand> {
+  const stackFile = await readStackFile(stack);
+  if (stackFile === undefined && usesPassphrase(stackFile, process.env)) throw unknownStack(stack);
   const bin = join(projectRoot, "node_modules", ".bin");
   const env: NodeJS.ProcessEnv = {
     ...process.env,
@@ -33,7 +35,7 @@ export async function pulumiCommand(
     PATH: `${bin}${delimiter}${process.env.PATH ?? ""}`,
     PULUMI_SKIP_UPDATE_CHECK: "true",
     ...toolchain,
-    ...passphraseVariables(stack, await readStackFile(stack), process.env),
+    ...passphraseVariables(stack, stackFile, process.env),
   };
   const executable = join(bin, "pulumi");
   const onStack = (args: readonly string[]) => [...args, "--stack", stack];
@@ -61,11 +63,7 @@ export function pulumiError(stack: string, stderr: string): UserError {
     .trim()
     .replace(/^error: /, "")
     .trim();
-  if (isUnknownStack(stderr)) {
-    return new UserError(`there is no stack ${stack}.`, {
-      next: `pulumi stack ls shows those that there are; ./db start --stack ${stack} makes it.`,
-    });
-  }
+  if (isUnknownStack(stderr)) return unknownStack(stack);
   if (/incorrect passphrase/.test(stderr)) {
     return new UserError(`the passphrase does not open stack ${stack}.`, {
       next: `Set the one it was made with: PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE.`,
@@ -73,6 +71,12 @@ export function pulumiError(stack: string, stderr: string): UserError {
   }
   return new UserError(`pulumi failed on stack ${stack}: ${words}`, {
     next: "./db doctor says what is missing.",
+  });
+}
+
+function unknownStack(stack: string): UserError {
+  return new UserError(`there is no stack ${stack}.`, {
+    next: `pulumi stack ls shows those that there are; pulumi stack init ${stack} makes it.`,
   });
 }
 

@@ -136,9 +136,9 @@ test("an npm that outlives its killed launcher is waited for, not raced", async 
   expect(await npmRuns()).toHaveLength(1);
 });
 
-test("of several started at once, one installs and the others wait", async () => {
-  const outcomes = await Promise.all([1, 2, 3, 4].map(() => start({ env: { NPM_SECONDS: "1" } })));
-  expect(outcomes.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+test("of many started at once, one installs and the others wait", async () => {
+  const outcomes = await Promise.all(Array.from({ length: 20 }, () => start({ env: { NPM_SECONDS: "1" } })));
+  expect(outcomes.map(({ code }) => code)).toEqual(outcomes.map(() => 0));
   expect(await npmRuns()).toHaveLength(1);
 });
 
