@@ -247,10 +247,13 @@ function handlers<Config>(
 
   const diffConfig: Unary<provider.DiffRequest, provider.DiffResponse> = (request) => {
     const olds = fromStruct(request.getOldInputs() ?? request.getOlds());
-    return diffResponse({
-      detailedDiff: diffInputs(plain(olds), plain(fromStruct(request.getNews()))),
-      deleteBeforeReplace: false,
-    });
+    return diffResponse(
+      {
+        detailedDiff: diffInputs(plain(olds), plain(fromStruct(request.getNews()))),
+        deleteBeforeReplace: false,
+      },
+      true,
+    );
   };
 
   const configure: Unary<provider.ConfigureRequest, provider.ConfigureResponse> = async (request) => {
@@ -311,7 +314,8 @@ function handlers<Config>(
         delete result.detailedDiff[path];
       }
     }
-    return diffResponse(result);
+    // The framework's bridge tells top-level names only.
+    return diffResponse(result, base !== "framework");
   };
 
   const create: Unary<provider.CreateRequest, provider.CreateResponse> = async (request) => {
@@ -322,7 +326,7 @@ function handlers<Config>(
     const response = new provider.CreateResponse();
     if (request.getPreview()) {
       const proposed = proposedOutputs(resource.properties, {}, inputs);
-      response.setProperties(previewOf(resource, proposed, {}, inputs, marked));
+      response.setProperties(previewOf(resource, UNKNOWN, proposed, {}, inputs, marked));
       return response;
     }
     const timeouts = timeoutsOf(resource, "create", request.getTimeout());
@@ -341,6 +345,7 @@ function handlers<Config>(
 
   const previewOf = (
     resource: ResourceDefinition<Config>,
+    id: Value,
     proposed: Properties,
     state: Properties,
     inputs: Properties,
@@ -349,6 +354,13 @@ function handlers<Config>(
     const outputs = resource.preview?.(proposed, state, inputs) ?? proposed;
     const shown = markSecrets(resource.properties, outputs);
     if (base === "native") keepMarks(shown, marked);
+    else shown.id = id;
+    if (base === "framework") {
+      // Its bridge marks outputs that are known only.
+      for (const [name, value] of Object.entries(shown)) {
+        if (value instanceof Secret && value.value === UNKNOWN) shown[name] = UNKNOWN;
+      }
+    }
     return toStruct(shown);
   };
 
@@ -387,7 +399,7 @@ function handlers<Config>(
     const response = new provider.UpdateResponse();
     if (request.getPreview()) {
       const proposed = proposedOutputs(resource.properties, state, inputs);
-      response.setProperties(previewOf(resource, proposed, state, inputs, marked));
+      response.setProperties(previewOf(resource, id, proposed, state, inputs, marked));
       return response;
     }
     if (!resource.update) throw new Error(`${resource.token} cannot be updated in place`);
@@ -557,7 +569,10 @@ function checkResponse(resourceName: string, { inputs, failures }: CheckResult):
 
 const diffKinds: Record<DiffKind, provider.PropertyDiff.Kind> = provider.PropertyDiff.Kind;
 
-function diffResponse({ detailedDiff, deleteBeforeReplace }: DiffResult): provider.DiffResponse {
+function diffResponse(
+  { detailedDiff, deleteBeforeReplace }: DiffResult,
+  detailed: boolean,
+): provider.DiffResponse {
   const response = new provider.DiffResponse();
   const { DIFF_SOME, DIFF_NONE } = provider.DiffResponse.DiffChanges;
   const changes = Object.entries(detailedDiff);
@@ -567,7 +582,8 @@ function diffResponse({ detailedDiff, deleteBeforeReplace }: DiffResult): provid
   response.setDiffsList([...new Set(changes.map(([path]) => topLevel(path)))].sort());
   response.setReplacesList([...new Set(replaces)].sort());
   response.setDeletebeforereplace(replaces.length > 0 && deleteBeforeReplace);
-  response.setHasdetaileddiff(true);
+  response.setHasdetaileddiff(detailed);
+  if (!detailed) return response;
   for (const [path, kind] of changes) {
     const property = new provider.PropertyDiff();
     property.setKind(diffKinds[kind]);

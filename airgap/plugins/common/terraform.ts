@@ -47,11 +47,11 @@ function plannedElement(element: TerraformProperty, value: Value, inSet: boolean
   );
 }
 
-/** A state as it is after it was read again: lists and sets are never null, sets hold zeros instead of nulls. */
+/** A state as it is after it was read again: blocks are never null, and sets hold zeros instead of nulls. */
 export function refreshedState(schema: TerraformSchema, state: Properties): Properties {
   return mapFields(schema, (property, name) => {
     const value = state[name] ?? null;
-    if (value === null && (property.kind === "list" || property.kind === "set")) return [];
+    if (value === null && isBlock(property)) return [];
     return property.kind === "set" ? withZeros(property, value) : value;
   });
 }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import empties from "google-protobuf/google/protobuf/empty_pb.js";
-import { afterEach, expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import {
   fromStruct,
   type Properties,
@@ -14,14 +14,19 @@ import { InitFailed, PluginClient, type StartOptions } from "./client.ts";
 const main = fileURLToPath(new URL("sample-plugin.ts", import.meta.url));
 const thing = "sample:index:Thing";
 
-const running: PluginClient[] = [];
-afterEach(() => {
-  for (const client of running.splice(0)) client.stop();
+const running: Promise<PluginClient>[] = [];
+const shared = new Map<string, Promise<PluginClient>>();
+afterAll(async () => {
+  for (const client of running) (await client).stop();
 });
 
-async function start(base: "sdk" | "framework" | "native", options: StartOptions = {}) {
-  const client = await PluginClient.start(main, { ...options, args: [base] });
-  running.push(client);
+/** A plugin that keeps nothing between tests: one process does for all, unless it needs options. */
+async function start(base: "sdk" | "framework" | "native", options?: StartOptions) {
+  const common = options === undefined ? shared.get(base) : undefined;
+  const client = common ?? PluginClient.start(main, { ...options, args: [base] });
+  if (common === undefined) running.push(client);
+  if (options === undefined) shared.set(base, client);
+  (await client).logs.length = 0;
   return client;
 }
 
@@ -91,7 +96,14 @@ test("a framework plugin leaves defaults out of the inputs and shows them in a p
   const inputs = await checked(client, { name: "a" });
   expect(inputs).toEqual({ name: "a" });
   const { outputs } = await client.create(thing, inputs, { preview: true });
-  expect(outputs).toEqual({ name: "a", size: 3, off: false, address: UNKNOWN, seen: UNKNOWN });
+  expect(outputs).toEqual({
+    id: UNKNOWN,
+    name: "a",
+    size: 3,
+    off: false,
+    address: UNKNOWN,
+    seen: UNKNOWN,
+  });
 });
 
 test("a name that is not given is the resource's with seven digits, and then stays", async () => {
@@ -291,7 +303,7 @@ test("a customTimeout that the resource lacks is ignored with a warning", async 
 });
 
 test("an operation is told when its time is up and when the user cancels", async () => {
-  const client = await start("sdk");
+  const client = await start("sdk", {});
   await expect(client.create(thing, { name: "a", size: 15 }, { timeoutSeconds: 0.2 })).rejects.toThrow(
     "gave up: The operation was aborted due to timeout",
   );
