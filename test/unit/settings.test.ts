@@ -1,0 +1,258 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { isImageReference, majorVersionOfImage } from "../../components/settings/image.ts";
+import { type SettingKey, settingKeys } from "../../components/settings/schema.ts";
+import { formatSize, parseSize, toMebibytes } from "../../components/settings/units.ts";
+import { type ConfigValue, parseSettings } from "../../components/settings.ts";
+
+const config = (values: Record<string, string>): Record<string, ConfigValue> =>
+  Object.fromEntries(Object.entries(values).map(([key, text]) => [key, { text, secret: false }]));
+
+function accepted(values: Record<string, string>) {
+  const result = parseSettings(config(values));
+  if ("mistakes" in result) throw new Error(result.mistakes.join("\n"));
+  return result.settings;
+}
+
+function refused(values: Record<string, string>): string[] {
+  const result = parseSettings(config(values));
+  if (!("mistakes" in result)) throw new Error("the settings were accepted");
+  return result.mistakes;
+}
+
+describe("what a profile gives for keys that are left out", () => {
+  it("keeps production's data, protects it and serves TLS", () => {
+    expect(accepted({ profile: "production" })).toMatchObject({
+      lifetime: "persistent",
+      deletionProtection: true,
+      tls: true,
+      sslMode: "require",
+      port: 5432,
+      bindAddress: "127.0.0.1",
+      host: "127.0.0.1",
+      memory: 2 * 1024 ** 3,
+      shmSize: 512 * 1024 ** 2,
+      stopTimeout: 120,
+    });
+  });
+
+  it("throws development's data away and leaves the port to Docker", () => {
+    expect(accepted({ profile: "development" })).toMatchObject({
+      lifetime: "ephemeral",
+      deletionProtection: false,
+      tls: false,
+      sslMode: "disable",
+      port: undefined,
+      memory: 1024 ** 3,
+      tmpfsSize: 512 * 1024 ** 2,
+    });
+  });
+
+  it("names the database after the application, and everything else after nothing", () => {
+    expect(accepted({ profile: "development", appName: "shop" })).toMatchObject({
+      appName: "shop",
+      databaseName: "shop",
+      schemaName: "app",
+      superuserName: "postgres",
+      image: "postgres:17-trixie",
+      majorVersion: 17,
+      extensions: [],
+      initdbFolder: "initdb",
+      migrationsFolder: "migrations",
+    });
+  });
+});
+
+describe("values", () => {
+  it("reads texts as they are, also when they look like numbers or JSON", () => {
+    expect(accepted({ profile: "development", databaseName: "0123" }).databaseName).toBe("0123");
+    expect(accepted({ profile: "development", databaseName: "true" }).databaseName).toBe("true");
+    expect(accepted({ profile: "development", migrationsTarget: "0003" }).migrationsTarget).toBe("0003");
+  });
+
+  it("takes an extension by name or with a schema and a version", () => {
+    const text = '["citext", {"name": "pg_cron", "schema": "pg_catalog", "version": "1.6"}]';
+    expect(accepted({ profile: "development", extensions: text }).extensions).toEqual([
+      { name: "citext", schema: "extensions", version: undefined },
+      { name: "pg_cron", schema: "pg_catalog", version: "1.6" },
+    ]);
+  });
+
+  it("writes switches of the server in PostgreSQL's words", () => {
+    const serverSettings = '{"jit": false, "max_connections": 50, "work_mem": "8MB"}';
+    expect(accepted({ profile: "development", serverSettings }).serverSettings).toEqual({
+      jit: "off",
+      max_connections: "50",
+      work_mem: "8MB",
+    });
+  });
+
+  it("changes only the named parts of the health check", () => {
+    expect(accepted({ profile: "production", healthCheck: '{"interval": 30}' }).healthCheck).toEqual({
+      interval: 30,
+      timeout: 5,
+      retries: 3,
+      startPeriod: 300,
+    });
+  });
+
+  it.each([
+    ["0.0.0.0", "127.0.0.1"],
+    ["::", "::1"],
+    ["192.0.2.7", "192.0.2.7"],
+  ])("reaches a port that is bound to %s at %s", (bindAddress, host) => {
+    expect(accepted({ profile: "production", bindAddress }).host).toBe(host);
+  });
+
+  it("takes names that only quoting makes safe", () => {
+    const name = `o'clock "é" 100% $HOME`;
+    expect(accepted({ profile: "development", appName: name, databaseName: name })).toMatchObject({
+      appName: name,
+      databaseName: name,
+    });
+  });
+
+  it("takes a database name of 63 bytes and refuses one of 64", () => {
+    expect(
+      accepted({ profile: "development", databaseName: `${"é".repeat(31)}x` }).databaseName,
+    ).toHaveLength(32);
+    expect(refused({ profile: "development", databaseName: "é".repeat(32) })).toHaveLength(1);
+  });
+
+  it("leaves room in the application's name for the longest role", () => {
+    expect(accepted({ profile: "development", appName: "a".repeat(53) }).appName).toHaveLength(53);
+    expect(refused({ profile: "development", appName: "a".repeat(54), databaseName: "x" })).toHaveLength(1);
+  });
+});
+
+describe("mistakes", () => {
+  it("are all reported at once, each with the value got, what is expected and the fix", () => {
+    expect(
+      refused({
+        profile: "staging",
+        port: "70000",
+        memory: "2",
+        memroy: "2GB",
+        databaseName: "",
+        labels: "team",
+      }),
+    ).toMatchInlineSnapshot(`
+      [
+        "profile: got "staging", expected production or development. Fix: pulumi config set profile production",
+        "port: got "70000", expected a whole number from 1 to 65535. Fix: pulumi config set port 5432",
+        "memory: got "2", expected a size of at least 128MB with its unit, such as 512MB or 4GB. Fix: pulumi config set memory 4GB",
+        "memroy: is not a setting. Did you mean memory? Fix: pulumi config rm memroy",
+        "databaseName: got "", expected 1 to 63 bytes without control characters or outer spaces, other than postgres, template0 and template1. Fix: pulumi config set databaseName shop",
+        "labels: got "team", expected a map from label names to texts. Fix: correct it in the stack's file, for example labels: {team: payments}",
+      ]
+    `);
+  });
+
+  it("say that the profile is missing", () => {
+    expect(refused({})).toEqual([
+      "profile: is not set, expected production or development. Fix: pulumi config set profile development",
+    ]);
+  });
+
+  it("never print a secret, and refuse one in plain text", () => {
+    const short = parseSettings({
+      ...config({ profile: "production" }),
+      superuserPassword: { text: "hunter2", secret: true },
+    });
+    expect(short).toEqual({ mistakes: [expect.not.stringContaining("hunter2")] });
+    expect(refused({ profile: "production", superuserPassword: "correct horse" })).toEqual([
+      expect.stringMatching(/^superuserPassword: is in plain text(?!.*correct horse)/),
+    ]);
+  });
+
+  it.each([
+    [{ profile: "production", serverSettings: '{"fsync": "off"}' }, /fsync is off/],
+    [{ profile: "production", serverSettings: '{"synchronous_commit": false}' }, /synchronous_commit is off/],
+    [{ profile: "production", serverSettings: '{"hba_file": "/tmp/x"}' }, /serverSettings: got/],
+    [{ profile: "production", serverSettings: '{"a b": 1}' }, /serverSettings: got/],
+    [{ profile: "production", tmpfsSize: "1GB" }, /tmpfsSize: has no effect/],
+    [{ profile: "development", tmpfsSize: "4GB" }, /larger than memory/],
+    [{ profile: "development", adoptVolume: "true" }, /adoptVolume: has no effect/],
+    [{ profile: "development", deletionProtection: "true" }, /deletionProtection: has no effect/],
+    [{ profile: "development", image: "postgres:14" }, /PostgreSQL 14 is not supported/],
+    [{ profile: "development", image: "postgres" }, /has no tag that begins with/],
+    [{ profile: "development", image: "postgres:17", majorVersion: "16" }, /majorVersion: is 16, but/],
+    [{ profile: "development", image: "Postgres 17" }, /image: got/],
+    [{ profile: "development", databaseName: "template1" }, /databaseName: got/],
+    [{ profile: "development", appName: "postgres" }, /databaseName: follows appName/],
+    [{ profile: "development", superuserName: 'a"b' }, /superuserName: got/],
+    [{ profile: "development", schemaName: "public" }, /schemaName: got/],
+    [{ profile: "development", extensions: '["citext", {"name": "citext"}]' }, /citext is listed twice/],
+    [{ profile: "development", tlsCa: "x" }, /tlsCa: got/],
+    [{ profile: "development", bindAddress: "localhost" }, /bindAddress: got/],
+  ])("are found in %j", (values, message) => {
+    expect(refused(values)).toEqual([expect.stringMatching(message)]);
+  });
+
+  it("ask for certificate, key and authority together", () => {
+    const pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    expect(refused({ profile: "production", tlsCertificate: pem })).toEqual([
+      expect.stringContaining("needs tlsCertificate, tlsKey and tlsCa together"),
+    ]);
+    expect(refused({ profile: "development", tlsCa: pem })).toEqual([expect.stringContaining("no effect")]);
+  });
+});
+
+describe("images", () => {
+  it.each([
+    ["postgres:17-trixie", 17],
+    ["postgres:18", 18],
+    ["registry.example.com:5000/team/postgres:15.4-bookworm", 15],
+    [`postgres:16@sha256:${"a".repeat(64)}`, 16],
+    ["postgres:latest", undefined],
+    ["postgres", undefined],
+  ])("%s is PostgreSQL %s", (image, major) => {
+    expect(isImageReference(image)).toBe(true);
+    expect(majorVersionOfImage(image)).toBe(major);
+  });
+
+  it.each(["", "postgres 17", "Postgres:17", "postgres:", "postgres@sha256:12", "-postgres:17"])(
+    "%j is none",
+    (image) => {
+      expect(isImageReference(image)).toBe(false);
+    },
+  );
+});
+
+describe("sizes", () => {
+  it.each([
+    ["512MB", 512 * 1024 ** 2],
+    ["2 GB", 2 * 1024 ** 3],
+    ["64kB", 64 * 1024],
+    ["2", undefined],
+    ["2gb", undefined],
+    ["0GB", undefined],
+    ["-1GB", undefined],
+  ])("%s is %s bytes", (text, bytes) => {
+    expect(parseSize(text)).toBe(bytes);
+  });
+
+  it("are written in the largest unit that loses nothing", () => {
+    expect([2 * 1024 ** 3, 1536 * 1024 ** 2, 4096].map(formatSize)).toEqual(["2GB", "1536MB", "4kB"]);
+    expect(toMebibytes(1.9 * 1024 ** 2)).toBe(1);
+  });
+});
+
+describe("Pulumi.yaml", () => {
+  const project = parse(readFileSync(new URL("../../Pulumi.yaml", import.meta.url), "utf8"));
+  const keys: [string, SettingKey][] = Object.entries(settingKeys);
+
+  it("declares just the keys whose default is the same everywhere, with that default", () => {
+    const declared = Object.fromEntries(
+      keys.filter(([, key]) => key.declared).map(([name, key]) => [name, key.declared]),
+    );
+    const inFile = Object.fromEntries(
+      Object.entries(project.config as Record<string, { description: string }>).map(([name, entry]) => {
+        const { description: _, ...rest } = entry;
+        return [name, rest];
+      }),
+    );
+    expect(inFile).toEqual(declared);
+  });
+});
