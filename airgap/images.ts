@@ -1,0 +1,240 @@
+import { join } from "node:path";
+import { exitCode, UserError } from "../cli/errors.ts";
+import { capture } from "../cli/processes.ts";
+import { runStep, type StepReporter } from "../cli/steps.ts";
+import { digest } from "./files.ts";
+import { project, unfinished } from "./folders.ts";
+import { installPackages } from "./packages.ts";
+import { CommandFailed, run } from "./run.ts";
+
+/** A stand-in image carries it, with the value 1; a genuine one never does. */
+export const airgapLabel = "postgresql-environments.airgap";
+/** What a stand-in image was made from, to make it again when that changes. */
+const sourcesLabel = "postgresql-environments.airgap.sources";
+
+const folder = join(project, "airgap", "image");
+
+/** What a PostgreSQL image is made from where it can't be pulled. */
+export interface StandInImage {
+  readonly name: string;
+  /** PostgreSQL's major version. */
+  readonly major: string;
+  /** The Debian release that has it. */
+  readonly suite: string;
+}
+
+/** PostgreSQL's major version in each Debian release. */
+const majorIn: Readonly<Record<string, string>> = {
+  bullseye: "13",
+  bookworm: "15",
+  trixie: "17",
+  forky: "18",
+};
+
+/** @param name As in `postgres:17-trixie` or `postgres:17`. @returns Undefined where nothing stands in for it. */
+export function standInFor(name: string): StandInImage | undefined {
+  const match = /^(?:docker\.io\/)?(?:library\/)?postgres:(\d+)(?:\.\d+)?(?:-([a-z]+))?$/.exec(name);
+  const [, major, wanted] = match ?? [];
+  const suite = Object.keys(majorIn).find((each) => majorIn[each] === major && (!wanted || wanted === each));
+  return major && suite ? { name, major, suite } : undefined;
+}
+
+/** Milliseconds that a pull may be silent before the registry counts as out of reach. */
+const pullPatience = 20_000;
+
+/**
+ * Makes sure that an image is there: the genuine one where it is, or can be pulled; else a stand-in.
+ *
+ * @param again Whether to try a pull where a stand-in is there already.
+ * @returns Whether the image is genuine.
+ * @throws {UserError} Where the image can't be pulled and nothing stands in for it.
+ */
+export async function prepareImage(
+  reporter: StepReporter,
+  name: string,
+  options: { readonly again: boolean; readonly genuine: boolean | undefined },
+): Promise<boolean> {
+  const labels = await labelsOf(name);
+  const isStandIn = labels?.[airgapLabel] === "1";
+  if (labels && !isStandIn) return true;
+  const spec = standInFor(name);
+  const sources = spec && (await sourcesOf(spec));
+  const isCurrent = isStandIn && labels[sourcesLabel] === sources;
+  if (isCurrent && !options.again && options.genuine !== true) return false;
+
+  const mayPull = options.genuine !== false && (!isStandIn || options.again || options.genuine === true);
+  const problem = mayPull ? await pull(reporter, name) : "Stand-ins were asked for.";
+  if (problem === undefined) return true;
+  if (options.genuine === true || !spec || !sources) {
+    const reason = spec ? "" : " Stand-ins are made for postgres:15-bookworm and postgres:17-trixie only.";
+    throw new UserError(`The image ${name} can't be pulled. ${problem}${reason}`, {
+      next: "Check the image's name and the way to its registry, or load it into the Docker Engine by hand.",
+      exitCode: exitCode.missing,
+    });
+  }
+  if (!isCurrent) await build(reporter, spec, sources);
+  return false;
+}
+
+/** @returns Undefined where there is no such image. */
+export async function labelsOf(name: string): Promise<Readonly<Record<string, string>> | undefined> {
+  const answer = await capture("docker", ["image", "inspect", "--format", "{{json .Config.Labels}}", name]);
+  if (answer.code === 0) return (JSON.parse(answer.stdout) as Record<string, string> | null) ?? {};
+  if (/no such image/i.test(answer.stderr)) return undefined;
+  throw new UserError(`The image ${name} can't be looked up. ${answer.stderr.trim()}`, {
+    next: "Check the image's name and the Docker Engine.",
+  });
+}
+
+/** @returns Why it could not be pulled. */
+async function pull(reporter: StepReporter, name: string): Promise<string | undefined> {
+  return runStep(reporter, `Pulling the image ${name}`, async (step) => {
+    try {
+      await run("docker", ["pull", name], { silence: pullPatience, onLine: step.progress });
+      return { result: undefined };
+    } catch (error) {
+      if (!(error instanceof CommandFailed)) throw error;
+      return { result: error.output.split("\n").at(-1) || error.message, note: "out of reach" };
+    }
+  });
+}
+
+function packagesOf({ major }: StandInImage): string[] {
+  const server = [`postgresql-${major}`, `postgresql-${major}-cron`, `postgresql-${major}-pgaudit`];
+  return [...server, "ca-certificates", "gosu", "less", "libnss-wrapper", "locales", "xz-utils", "zstd"];
+}
+
+/** Run by mmdebstrap with the new root folder as `$1`. */
+const hooks = {
+  // The official image's numbers, so that a volume's owner is the same under both. And no cluster but the entrypoint's.
+  essential: `
+    echo 'postgres:x:999:' >>"$1/etc/group"
+    echo 'postgres:x:999:999::/var/lib/postgresql:/bin/bash' >>"$1/etc/passwd"
+    echo 'postgres:!:20000::::::' >>"$1/etc/shadow"
+    mkdir -p "$1/etc/postgresql-common"
+    echo 'create_main_cluster = false' >"$1/etc/postgresql-common/createcluster.conf"`,
+  customize: `chroot "$1" localedef -i en_US -c -f UTF-8 -A /usr/share/locale/locale.alias en_US.UTF-8`,
+};
+
+const dpkgOptions = [
+  "path-exclude=/usr/share/doc/*",
+  "path-include=/usr/share/doc/*/copyright",
+  "path-exclude=/usr/share/man/*",
+  "path-exclude=/usr/share/locale/*",
+  "path-include=/usr/share/locale/locale.alias",
+  "force-confold",
+];
+
+function bootstrapArguments(image: StandInImage): string[] {
+  return [
+    "--variant=minbase",
+    `--include=${packagesOf(image).join()}`,
+    ...dpkgOptions.map((option) => `--dpkgopt=${option}`),
+    '--aptopt=Acquire::Languages "none"',
+    '--aptopt=APT::Install-Recommends "false"',
+    `--essential-hook=${hooks.essential}`,
+    `--customize-hook=${hooks.customize}`,
+    image.suite,
+    "-",
+  ];
+}
+
+/** A digest of what an image's root file system is made from. */
+function rootOf(image: StandInImage): Promise<string> {
+  return digest([], JSON.stringify(bootstrapArguments(image)));
+}
+
+async function sourcesOf(image: StandInImage): Promise<string> {
+  return digest([folder], await rootOf(image));
+}
+
+/**
+ * Debian packages become a root file system, imported as an image of its own; the Dockerfile makes the official
+ * image's contract of it. The image gets its name in the last step, so that an interrupted build leaves none.
+ */
+async function build(reporter: StepReporter, image: StandInImage, sources: string): Promise<void> {
+  await installBootstrap(reporter);
+  await runStep(reporter, `Building a stand-in for the image ${image.name}`, async (step) => {
+    try {
+      const root = `postgresql-environments-airgap:${image.suite}-${image.major}-${await rootOf(image)}`;
+      if (!(await labelsOf(root))) await importRoot(image, root, step.progress);
+      const server = `postgresql-${image.major}`;
+      const inspect = [
+        "run",
+        "--rm",
+        "--network=none",
+        root,
+        "dpkg-query",
+        "--show",
+        `--showformat=\${Version}`,
+        server,
+      ];
+      const version = await run("docker", inspect);
+      const data =
+        Number(image.major) >= 18 ? `/var/lib/postgresql/${image.major}/docker` : "/var/lib/postgresql/data";
+      const settings = {
+        ROOT: root,
+        MAJOR: image.major,
+        VERSION: version,
+        PGDATA: data,
+        VOLUME: Number(image.major) >= 18 ? "/var/lib/postgresql" : data,
+      };
+      await run(
+        "docker",
+        [
+          "build",
+          ...Object.entries(settings).map(([name, value]) => `--build-arg=${name}=${value}`),
+          `--label=${sourcesLabel}=${sources}`,
+          `--tag=${image.name}`,
+          folder,
+        ],
+        { onLine: (line) => line.startsWith("Step ") && step.progress(line) },
+      );
+      return { result: undefined, note: `PostgreSQL ${version} from Debian ${image.suite}` };
+    } catch (error) {
+      if (!(error instanceof CommandFailed)) throw error;
+      throw new UserError(`The stand-in for the image ${image.name} could not be built. ${error.message}`, {
+        next: "Run this again. Debian's package registry must be in reach, and airgap/README.md says what else.",
+        exitCode: exitCode.missing,
+        cause: error,
+      });
+    }
+  });
+}
+
+async function importRoot(
+  image: StandInImage,
+  root: string,
+  progress: (text: string) => void,
+): Promise<void> {
+  const mirror = await debianMirror();
+  await run("mkdir", ["-p", unfinished]);
+  await run("docker", ["import", `--change=LABEL ${airgapLabel}=1`, "-", root], {
+    nice: true,
+    env: { TMPDIR: unfinished },
+    from: { command: "mmdebstrap", args: [...bootstrapArguments(image), ...(mirror ? [mirror] : [])] },
+    onLine: (line) => {
+      if (line.startsWith("I: ") && !line.includes("hook")) progress(line.slice(3));
+    },
+  });
+}
+
+async function installBootstrap(reporter: StepReporter): Promise<void> {
+  if ((await capture("sh", ["-c", "command -v mmdebstrap"])).code === 0) return;
+  await installPackages(reporter, ["mmdebstrap", "debian-archive-keyring"], {
+    missing: "mmdebstrap is needed to build an image, and is not installed.",
+    next: "Install mmdebstrap, or load the image into the Docker Engine by hand (docker load).",
+  });
+}
+
+/** The mirror that this machine gets its own Debian packages from; undefined leaves the choice to mmdebstrap. */
+async function debianMirror(): Promise<string | undefined> {
+  const format = "$(ORIGIN) $(CODENAME) $(COMPONENT) $(REPO_URI)";
+  const answer = await capture("apt-get", ["indextargets", "--format", format, "Created-By: Packages"]).catch(
+    () => undefined,
+  );
+  const lines = answer?.stdout.split("\n").map((line) => line.split(" ")) ?? [];
+  return lines.find(
+    ([origin, suite, component]) => origin === "Debian" && component === "main" && !suite?.includes("-"),
+  )?.[3];
+}
