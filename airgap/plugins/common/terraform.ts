@@ -1,6 +1,6 @@
 import { type DetailedDiff, isZero } from "./diff.ts";
 import type { CheckResult } from "./plugin.ts";
-import { elementOf, type PropertySchema } from "./schema.ts";
+import { defaultOf, elementOf, type PropertySchema } from "./schema.ts";
 import { isProperties, type Properties, UNKNOWN, type Value } from "./values.ts";
 
 /**
@@ -69,8 +69,8 @@ export function updatedState(
 ): Properties {
   return mapFields(schema, (property, name) => {
     if (changed.has(name)) {
-      const standard = typeof property.default === "function" ? undefined : property.default;
-      return plannedValue(property, inputs[name] ?? standard ?? null, false);
+      const planned = plannedValue(property, inputs[name] ?? defaultOf(property) ?? null, false);
+      return planned ?? zeroOf(property);
     }
     const value = state[name] ?? null;
     return property.kind === "set" ? withZeros(property, value) : value;
@@ -79,16 +79,7 @@ export function updatedState(
 
 function withZeros(property: TerraformProperty, value: Value): Value {
   const element = elementOf(property);
-  if (value === null) {
-    const zeros: Partial<Record<PropertySchema["kind"], Value>> = {
-      string: "",
-      boolean: false,
-      integer: 0,
-      number: 0,
-      map: {},
-    };
-    return zeros[property.kind] ?? null;
-  }
+  if (value === null) return zeroOf(property);
   if (Array.isArray(value)) {
     const filled = value.map((item) => withZeros(element, item));
     return property.kind === "set" ? sortSet(element, filled) : filled;
@@ -97,6 +88,17 @@ function withZeros(property: TerraformProperty, value: Value): Value {
     return mapFields(property.properties ?? {}, (field, name) => withZeros(field, value[name] ?? null));
   }
   return value;
+}
+
+function zeroOf({ kind }: PropertySchema): Value {
+  const zeros: Partial<Record<PropertySchema["kind"], Value>> = {
+    string: "",
+    boolean: false,
+    integer: 0,
+    number: 0,
+    map: {},
+  };
+  return zeros[kind] ?? null;
 }
 
 /** Elements as Terraform iterates over a set: strings by their bytes, objects by the bytes that it hashes. */

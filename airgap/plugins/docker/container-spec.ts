@@ -35,8 +35,8 @@ function hostConfig(state: Properties): Docker.HostConfig {
   const logOptions = stringMap(state, "logOpts");
   return {
     AutoRemove: flag(state, "rm"),
-    CapAdd: capabilities && strings(capabilities, "adds"),
-    CapDrop: capabilities && strings(capabilities, "drops"),
+    CapAdd: capabilities && capabilityNames(strings(capabilities, "adds")),
+    CapDrop: capabilities && capabilityNames(strings(capabilities, "drops")),
     CpusetCpus: text(state, "cpuSet"),
     CpuShares: whole(state, "cpuShares"),
     Dns: strings(state, "dns"),
@@ -79,6 +79,15 @@ export function containerUpdate(state: Properties): object {
 
 function restartPolicy(state: Properties) {
   return { Name: text(state, "restart"), MaximumRetryCount: whole(state, "maxRetryCount") };
+}
+
+/** As Docker's client for Go sends them: in capitals, with CAP_ before them. */
+function capabilityNames(names: string[]): string[] {
+  const full = names.map((name) => {
+    const upper = name.trim().toUpperCase();
+    return upper === "ALL" || upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
+  });
+  return [...new Set(full)].sort();
 }
 
 /** -1 stands for no limit and stays. */

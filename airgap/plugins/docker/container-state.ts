@@ -101,7 +101,8 @@ export function createdContainerState(
     const plan = planned[name] ?? null;
     const isEmpty = Array.isArray(now) ? now.length === 0 : isEmptyMap(now);
     const isPlannedSet = property.kind === "set" || property.singleSet === true;
-    if (plan === null && isEmpty && property.computed !== true) state[name] = null;
+    if (name === "envs" && plan === null) state[name] = [];
+    else if (plan === null && isEmpty && property.computed !== true) state[name] = null;
     else if (plan !== null && isPlannedSet && !isEmptyList(plan)) state[name] = plan;
     else state[name] = now;
   }

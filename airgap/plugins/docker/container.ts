@@ -1,6 +1,7 @@
 import type Docker from "dockerode";
-import type { DetailedDiff } from "../common/diff.ts";
+import { type DetailedDiff, diffState } from "../common/diff.ts";
 import { type OperationContext, PartialFailure, type ResourceDefinition } from "../common/plugin.ts";
+import { defaultOf } from "../common/schema.ts";
 import {
   computedDiff,
   plannedState,
@@ -65,9 +66,10 @@ export const container: ResourceDefinition<Engine> = {
       if (found === undefined) {
         throw new Error(`expected non-nil error with nil state during Create of ${context.urn}`);
       }
-      return { id, outputs: withDelta({ ...createdContainerState(found, planned), containerLogs }) };
+      return { id, outputs: withCreateDelta({ ...createdContainerState(found, planned), containerLogs }) };
     } catch (error) {
-      throw new PartialFailure({ id, outputs: withDelta(failedState(planned)) }, (error as Error).message);
+      const outputs = withCreateDelta(failedState(planned));
+      throw new PartialFailure({ id, outputs }, (error as Error).message);
     }
   },
 
@@ -79,7 +81,8 @@ export const container: ResourceDefinition<Engine> = {
   },
 
   async update(id, state, inputs, context) {
-    const changed = new Set(Object.keys(containerSchema).filter((name) => !equal(state[name], inputs[name])));
+    const diff = containerDiff(diffState(containerSchema, state, withDefaults(inputs)), state, inputs);
+    const changed = new Set(Object.keys(diff).map(topLevel));
     const outputs = withDelta(updatedState(containerSchema, state, inputs, changed));
     try {
       const docker = await context.config.connect();
@@ -138,6 +141,16 @@ function containerDiff(diff: DetailedDiff, state: Properties, inputs: Properties
     }
   }
   return result;
+}
+
+function withDefaults(inputs: Properties): Properties {
+  const defaults = Object.entries(containerSchema)
+    .filter(([name]) => inputs[name] === undefined)
+    .flatMap(([name, property]) => {
+      const value = defaultOf(property);
+      return value === undefined ? [] : [[name, value]];
+    });
+  return { ...inputs, ...Object.fromEntries(defaults) };
 }
 
 /** Ports in another order are the same ports. */
@@ -327,6 +340,13 @@ async function inspect(
 function failedState(planned: Properties): Properties {
   const unset = ["envs", "securityOpts", "labels"].filter((name) => planned[name] === null);
   return { ...planned, ...Object.fromEntries(unset.map((name) => [name, []])) };
+}
+
+/** A health check that is not there is null in Terraform's state until it is read for the first time. */
+function withCreateDelta(outputs: Properties): Properties {
+  const { healthcheck, ...schema } = containerSchema;
+  if (outputs.healthcheck !== null) return withDelta(outputs);
+  return { ...outputs, __pulumi_raw_state_delta: rawStateDelta(schema, outputs) };
 }
 
 function withDelta(outputs: Properties): Properties {

@@ -90,7 +90,11 @@ export function engineMessage(error: unknown, host: string): string {
     code?: string;
     message: string;
   };
-  if (statusCode !== undefined) return `Error response from daemon: ${json?.message ?? message}`;
+  if (statusCode !== undefined) {
+    // For a stream, dockerode has the engine's message only inside its own.
+    const reason = json?.message ?? message.replace(/^\(HTTP code \d+\) .*? - /s, "").trim();
+    return `Error response from daemon: ${reason}`;
+  }
   if (code === "EACCES" || code === "EPERM") {
     return `permission denied while trying to connect to the Docker daemon socket at ${host}`;
   }

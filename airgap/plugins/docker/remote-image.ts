@@ -52,11 +52,7 @@ export const remoteImage: ResourceDefinition<Engine> = {
       );
     });
     if (found === undefined) return undefined;
-    const read = refreshedState(properties, state);
-    return {
-      id: idOf(found, state),
-      outputs: outputsOf(found, { ...read, pullTriggers: state.pullTriggers ?? null }),
-    };
+    return { id: idOf(found, state), outputs: outputsOf(found, refreshedState(properties, state)) };
   },
 
   async update(_id, _state, inputs, { config: engine }) {
