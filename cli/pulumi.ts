@@ -1,4 +1,3 @@
-import { delimiter, join } from "node:path";
 import { ChildFailure, UserError } from "./errors.ts";
 import { passphraseVariables, readStackFile, usesPassphrase } from "./passphrase.ts";
 import { attach, capture, type Finished } from "./processes.ts";
@@ -28,22 +27,16 @@ export async function pulumiCommand(
 ): Promise<PulumiCommand> {
   const stackFile = await readStackFile(stack);
   if (stackFile === undefined && usesPassphrase(stackFile, process.env)) throw unknownStack(stack);
-  const bin = join(projectRoot, "node_modules", ".bin");
   const env: NodeJS.ProcessEnv = {
     ...process.env,
-    // The machine's own Pulumi and Node.js may be of another version than the project's.
-    PATH: `${bin}${delimiter}${process.env.PATH ?? ""}`,
-    PULUMI_SKIP_UPDATE_CHECK: "true",
     ...toolchain,
     ...passphraseVariables(stack, stackFile, process.env),
   };
-  const executable = join(bin, "pulumi");
   const onStack = (args: readonly string[]) => [...args, "--stack", stack];
   return {
-    capture: (args) =>
-      capture(executable, [...onStack(args), "--non-interactive"], { env, cwd: projectRoot }),
+    capture: (args) => capture("pulumi", [...onStack(args), "--non-interactive"], { env, cwd: projectRoot }),
     async attach(args) {
-      const code = await attach(executable, onStack(args), { env, cwd: projectRoot, output: "stderr" });
+      const code = await attach("pulumi", onStack(args), { env, cwd: projectRoot, output: "stderr" });
       if (code !== 0) throw new ChildFailure(`pulumi ${args.join(" ")}`, code);
     },
     line: (args) => `pulumi ${onStack(args).join(" ")}`,

@@ -9,6 +9,11 @@ const connection = z.object({
   host: endpoint,
   network: endpoint,
 });
+/** Pulumi prints an output without a value as null, or not at all. */
+const optionalText = z
+  .string()
+  .nullish()
+  .transform((text) => text ?? undefined);
 const outputs = z.object({
   DB_DRIVER: z.string(),
   connections: z.object({
@@ -17,12 +22,12 @@ const outputs = z.object({
     readonly: connection,
     superuser: connection,
   }),
-  tls: z.object({ mode: z.enum(["disable", "require"]), ca: z.string().optional() }),
+  tls: z.object({ mode: z.enum(["disable", "require"]), ca: optionalText }),
   lifetime: z.enum(["ephemeral", "persistent"]),
   image: z.string(),
   containerName: z.string(),
   networkName: z.string(),
-  volumeName: z.string().optional(),
+  volumeName: optionalText,
 });
 
 /** What index.ts exports, as `pulumi stack output --json --show-secrets` prints it. */

@@ -1,9 +1,13 @@
-import { join } from "node:path";
-import { projectRoot } from "./project.ts";
-import type { StepReporter } from "./steps.ts";
-export async function prepareToolchain(_reporter: StepReporter): Promise<Record<string, string>> {
-  return toolchainVariables();
-}
-export async function toolchainVariables(): Promise<Record<string, string>> {
-  return { PULUMI_HOME: join(projectRoot, ".airgap", "pulumi-home") };
+import { prepareToolchain, rememberedToolchain } from "../airgap/setup.ts";
+import { consoleReporter } from "./steps.ts";
+
+/**
+ * Variables that say which Pulumi and which plugins are in use, for a command that only reads. A stack that is up has
+ * been brought up with some Pulumi; it is looked for again where that was not `./db start`.
+ */
+export async function toolchainVariables(): Promise<Readonly<Record<string, string>>> {
+  const toolchain =
+    (await rememberedToolchain()) ??
+    (await prepareToolchain({ log: consoleReporter(), needDocker: false, needImages: [] }));
+  return toolchain.env;
 }

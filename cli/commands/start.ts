@@ -1,4 +1,5 @@
 import { relative } from "node:path";
+import { prepareToolchain } from "../../airgap/setup.ts";
 import { connectReport, formatConnectReport, psqlLine } from "../connect.ts";
 import { checkConnection } from "../connection-check.ts";
 import { type Deployment, parseDeployment } from "../deployment.ts";
@@ -12,9 +13,9 @@ import { writeAuthority } from "../psql.ts";
 import { isUnknownStack, type PulumiCommand, pulumiCommand, pulumiError, readOutputs } from "../pulumi.ts";
 import { awaitStackLock } from "../stack-lock.ts";
 import type { StackOutputs } from "../stack-outputs.ts";
+import { stackImage } from "../stack-settings.ts";
 import { readStateBackend, type StateBackend } from "../state-backend.ts";
 import { consoleReporter, runStep, type StepReporter, seconds } from "../steps.ts";
-import { prepareToolchain } from "../toolchain.ts";
 
 export interface StartOptions {
   readonly stack: string;
@@ -31,8 +32,12 @@ export async function start(options: StartOptions): Promise<void> {
   // What the user must mend comes before anything that takes long.
   await checkStack(stack);
   const backend = await readStateBackend();
-  const toolchain = await prepareToolchain(reporter);
-  const pulumi = echoing(await pulumiCommand(stack, toolchain), reporter);
+  const image = await stackImage(backend.project, stack);
+  const toolchain = await prepareToolchain({ log: reporter, needDocker: true, needImages: [image] });
+  reporter.note(`Toolchain: ${toolchain.reason}`);
+  if (toolchain.standInImages.includes(image))
+    reporter.note(`Image ${image}: a stand-in built here, as it can't be pulled`);
+  const pulumi = echoing(await pulumiCommand(stack, toolchain.env), reporter);
   const context: Context = { options, stack, backend, pulumi, reporter };
 
   const before = await prepareStack(context);

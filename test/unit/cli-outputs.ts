@@ -21,11 +21,12 @@ export function stackOutputs(overrides: Partial<StackOutputs> = {}): StackOutput
       readonly: connection("shop_reader"),
       superuser: connection("postgres", { database: "postgres" }),
     },
-    tls: { mode: "disable" },
+    tls: { mode: "disable", ca: undefined },
     lifetime: "ephemeral",
     image: "postgres:17-trixie",
     containerName: "postgres-environments-development-postgres",
     networkName: "postgres-environments-development",
+    volumeName: undefined,
     ...overrides,
   };
 }

@@ -167,6 +167,13 @@ describe("a stack's outputs", () => {
     expect(parseStackOutputs(JSON.stringify({ ...outputs, DB_SOURCE: "x" }), "production")).toEqual(outputs);
   });
 
+  test("without a volume and an authority are null or left out", () => {
+    const { volumeName: _, ...outputs } = stackOutputs();
+    expect(
+      parseStackOutputs(JSON.stringify({ ...outputs, tls: { mode: "disable", ca: null } }), "x"),
+    ).toEqual(stackOutputs());
+  });
+
   test("that are missing say what to do", () => {
     expect(() => parseStackOutputs("{}", "production")).toThrowErrorMatchingInlineSnapshot(
       "[UserError: stack production has no outputs: it was never brought up, or was destroyed.]",
