@@ -36,9 +36,10 @@ export class SchemaMigrations extends pulumi.ComponentResource {
           MIGRATIONS_OWNER: args.owner,
           MIGRATIONS_SCHEMA: args.schemaName,
           ...(args.target === undefined ? {} : { MIGRATIONS_TARGET: args.target }),
-          // Not read by the runner: it is what makes a new or changed file a difference that preview shows.
-          MIGRATIONS: listMigrations(args.migrations),
         },
+        // Not read by the runner: it is what makes a new or changed file a difference. Not in the environment, which
+        // preview hides as a whole for the password in it.
+        stdin: listMigrations(args.migrations),
       },
       {
         parent: this,
