@@ -46,7 +46,7 @@ function diffValue(
   const deeper = replace || element.forceNew === true;
   if (schema.kind === "object" && isProperties(old) && isProperties(now)) {
     diffObject(schema.properties ?? {}, old, now, path, replace, diff);
-  } else if ((schema.kind === "list" || schema.kind === "set") && Array.isArray(old) && Array.isArray(now)) {
+  } else if (Array.isArray(old) && Array.isArray(now) && !isAbsent(old) && !isAbsent(now)) {
     const without = (items: Value[], others: Value[]) =>
       schema.kind === "set"
         ? items.map((item) => (others.some((other) => same(element, item, other)) ? undefined : item))

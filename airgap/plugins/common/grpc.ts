@@ -56,22 +56,35 @@ export const unimplementedStream: grpc.handleServerStreamingCall<unknown, unknow
   call.emit("error", { code: grpc.status.UNIMPLEMENTED, details: "List is not implemented" });
 };
 
-/** Connects to the engine's log. Lines keep their order; one that cannot be sent is dropped. */
-export function connectEngine(address: string) {
+/** The engine's log. */
+export interface EngineLog {
+  /** Sends a line. Lines keep their order; one that cannot be sent is dropped. */
+  write(urn: string, severity: Severity, message: string, passing: boolean): void;
+  /** Waits until all lines so far have arrived. */
+  flush(): Promise<void>;
+}
+
+export type Severity = "debug" | "info" | "warning" | "error";
+
+export function connectEngine(address: string): EngineLog {
   const client = new engineGrpc.EngineClient(address, grpc.credentials.createInsecure());
   const severities = engine.LogSeverity;
-  const kinds = {
+  const kinds: Record<Severity, engine.LogSeverity> = {
     debug: severities.DEBUG,
     info: severities.INFO,
     warning: severities.WARNING,
     error: severities.ERROR,
   };
-  return (urn: string, severity: keyof typeof kinds, message: string, passing: boolean): void => {
-    const request = new engine.LogRequest();
-    request.setSeverity(kinds[severity]);
-    request.setMessage(message);
-    request.setUrn(urn);
-    request.setEphemeral(passing);
-    client.log(request, () => {});
+  let last = Promise.resolve();
+  return {
+    write(urn, severity, message, passing) {
+      const request = new engine.LogRequest();
+      request.setSeverity(kinds[severity]);
+      request.setMessage(message);
+      request.setUrn(urn);
+      request.setEphemeral(passing);
+      last = last.then(() => new Promise((resolve) => client.log(request, () => resolve())));
+    },
+    flush: () => last,
   };
 }

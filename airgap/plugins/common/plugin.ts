@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import grpc from "@grpc/grpc-js";
 import plugins from "@pulumi/pulumi/proto/plugin_pb.js";
 import providerGrpc from "@pulumi/pulumi/proto/provider_grpc_pb.js";
@@ -5,7 +6,14 @@ import provider from "@pulumi/pulumi/proto/provider_pb.js";
 import empties from "google-protobuf/google/protobuf/empty_pb.js";
 import type structs from "google-protobuf/google/protobuf/struct_pb.js";
 import { type DetailedDiff, type DiffKind, diffInputs, diffState } from "./diff.ts";
-import { connectEngine, initFailure, StatusError, unary, unimplementedStream } from "./grpc.ts";
+import {
+  connectEngine,
+  initFailure,
+  type Severity,
+  StatusError,
+  unary,
+  unimplementedStream,
+} from "./grpc.ts";
 import { fillNulls, inputsFromOutputs, metaText, proposedOutputs, type Timeouts } from "./outputs.ts";
 import {
   type CheckFailure,
@@ -16,7 +24,6 @@ import {
   uniqueName,
 } from "./schema.ts";
 import {
-  equal,
   fromStruct,
   hasUnknown,
   type Properties,
@@ -40,7 +47,7 @@ export interface OperationContext<Config> {
   /** Aborted when the user cancels or the time is up. */
   signal: AbortSignal;
   /** Prints a line beside the resource. A passing one shows progress, and is gone in the final report. */
-  log(severity: "debug" | "info" | "warning" | "error", message: string, passing?: boolean): void;
+  log(severity: Severity, message: string, passing?: boolean): void;
 }
 
 export interface CheckResult {
@@ -190,7 +197,7 @@ function handlers<Config>(
       timeoutSeconds === undefined
         ? abort.signal
         : AbortSignal.any([abort.signal, AbortSignal.timeout(timeoutSeconds * 1000)]),
-    log: (severity, message, passing) => log?.(urn, severity, message, passing ?? false),
+    log: (severity, message, passing) => log?.write(urn, severity, message, passing ?? false),
   });
   const timedContext = (
     resource: ResourceDefinition<Config>,
@@ -202,7 +209,7 @@ function handlers<Config>(
     if (base === "native") return contextOf(urn, custom > 0 ? custom : undefined);
     if (standard === undefined && custom > 0 && base === "sdk") {
       const ignored = `${what}=${custom}s`;
-      log?.(urn, "warning", `Resource does not support customTimeouts, ignoring: ${ignored}`, false);
+      log?.write(urn, "warning", `Resource does not support customTimeouts, ignoring: ${ignored}`, false);
     }
     return contextOf(urn, standard === undefined ? undefined : custom > 0 ? custom : standard);
   };
@@ -378,7 +385,8 @@ function handlers<Config>(
     );
     if (result === undefined) return response;
     response.setId(result.id);
-    response.setProperties(outputsOf(resource, result, marked, resource.timeouts));
+    const noted = { ...fromStruct(request.getProperties()), ...marked };
+    response.setProperties(outputsOf(resource, result, noted, resource.timeouts));
     const filling = base === "sdk" ? "inputs" : "outputs";
     const derived =
       result.inputs ??
@@ -432,6 +440,17 @@ function handlers<Config>(
       throw new StatusError(grpc.status.UNIMPLEMENTED, `${method} is not implemented`);
     });
 
+  /** Has the engine show what an operation logged before it shows that the operation has ended. */
+  const logged =
+    <Request, Response>(method: Unary<Request, Response>): Unary<Request, Response> =>
+    async (request) => {
+      try {
+        return await method(request);
+      } finally {
+        await log?.flush();
+      }
+    };
+
   return {
     handshake: unimplemented("Handshake"),
     parameterize: unimplemented("Parameterize"),
@@ -450,12 +469,12 @@ function handlers<Config>(
     checkConfig: unary(checkConfig),
     diffConfig: unary(diffConfig),
     configure: unary(configure),
-    check: unary(check),
+    check: unary(logged(check)),
     diff: unary(diff),
-    create: unary(create),
-    read: unary(read),
-    update: unary(update),
-    delete: unary(remove),
+    create: unary(logged(create)),
+    read: unary(logged(read)),
+    update: unary(logged(update)),
+    delete: unary(logged(remove)),
     cancel: unary(() => {
       abort.abort(new Error("cancelled"));
       return new empties.Empty();
@@ -524,7 +543,7 @@ function isWithin(path: string, ignored: string): boolean {
 function keepMarks(values: Properties, marked: Properties): void {
   for (const [name, value] of Object.entries(values)) {
     const input = marked[name];
-    if (input !== undefined && equal(plain(input), plain(value))) values[name] = input;
+    if (input !== undefined && isDeepStrictEqual(plain(input), plain(value))) values[name] = input;
   }
 }
 

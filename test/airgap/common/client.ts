@@ -125,6 +125,8 @@ export class PluginClient {
     request.setArgs(toStruct(config));
     request.setAcceptsecrets(true);
     request.setAcceptresources(true);
+    request.setSendsOldInputs(true);
+    request.setSendsOldInputsToDelete(true);
     return this.call<provider.ConfigureRequest, provider.ConfigureResponse>(this.rpc.configure, request);
   }
 
