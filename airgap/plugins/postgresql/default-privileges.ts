@@ -37,7 +37,7 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
     const exists = await apply(server, inputs);
     // Such as EXECUTE for everybody, which functions have by default: there is nothing that could be read back.
     if (!exists) throw new Error(`expected non-nil error with nil state during Create of ${urn}`);
-    return { id: idOf(inputs), outputs: outputsAfter(inputs) };
+    return { id: idOf(inputs), outputs: outputsAfter({}, inputs) };
   },
 
   async read(_id, state, _inputs, { config: server }) {
@@ -57,8 +57,8 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
     });
   },
 
-  async update(_id, _state, inputs, { config: server, urn }) {
-    if (await apply(server, inputs)) return outputsAfter(inputs);
+  async update(_id, state, inputs, { config: server, urn }) {
+    if (await apply(server, inputs)) return outputsAfter(state, inputs);
     throw new Error(
       `Resource provider reported that the resource did not exist while updating ${urn}.\n\n` +
         "This is usually a result of the resource having been deleted outside of Pulumi, and can often be " +
@@ -74,10 +74,10 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
   },
 };
 
-function outputsAfter(inputs: Properties): Properties {
+function outputsAfter(state: Properties, inputs: Properties): Properties {
   return {
     ...inputs,
-    privileges: planned(strings(inputs, "privileges")),
+    privileges: planned("privileges", state, inputs),
     withGrantOption: flag(inputs, "withGrantOption"),
   };
 }

@@ -60,7 +60,7 @@ export const grant: ResourceDefinition<Server> = {
 
   async create(inputs, { config: server }) {
     await apply(server, inputs, inputs);
-    return { id: idOf(inputs), outputs: outputsAfter(inputs) };
+    return { id: idOf(inputs), outputs: outputsAfter({}, inputs) };
   },
 
   async read(_id, state, _inputs, { config: server }) {
@@ -80,7 +80,7 @@ export const grant: ResourceDefinition<Server> = {
 
   async update(_id, state, inputs, { config: server }) {
     await apply(server, state, inputs);
-    return outputsAfter(inputs);
+    return outputsAfter(state, inputs);
   },
 
   async delete(_id, state, { config: server }) {
@@ -90,8 +90,8 @@ export const grant: ResourceDefinition<Server> = {
   },
 };
 
-function outputsAfter(inputs: Properties): Properties {
-  const sets = ["objects", "columns", "privileges"].map((name) => [name, planned(strings(inputs, name))]);
+function outputsAfter(state: Properties, inputs: Properties): Properties {
+  const sets = ["objects", "columns", "privileges"].map((name) => [name, planned(name, state, inputs)]);
   return { ...inputs, ...Object.fromEntries(sets), withGrantOption: flag(inputs, "withGrantOption") };
 }
 

@@ -59,7 +59,8 @@ export const role: ResourceDefinition<Server> = {
       await setSearchPath(session, inputs);
       await setParameters(session, {}, inputs);
     });
-    return { id: name, outputs: await outputsAfter(server, name, inputs) };
+    const outputs = await outputsAfter(server, name, {}, inputs);
+    return { id: text(outputs, "name"), outputs };
   },
 
   async read(id, state, _inputs, { config: server }) {
@@ -101,7 +102,7 @@ export const role: ResourceDefinition<Server> = {
       await setSearchPath(session, inputs);
       await setParameters(session, state, inputs);
     });
-    return outputsAfter(server, name, inputs);
+    return outputsAfter(server, name, state, inputs);
   },
 
   async delete(_id, state, { config: server }) {
@@ -247,7 +248,10 @@ function parameter(config: string[], name: string): string | undefined {
 }
 
 function timeout(config: string[], name: string): number {
-  return Number.parseInt(parameter(config, name) ?? "0", 10);
+  const value = parameter(config, name) ?? "0";
+  if (/^\d+$/.test(value)) return Number(value);
+  // The genuine plugin names this parameter for all of them, and reads no units.
+  throw new Error(`error reading statement_timeout: strconv.Atoi: parsing "${value}": invalid syntax`);
 }
 
 function searchPath(config: string[]): string[] {
@@ -268,7 +272,7 @@ async function readPassword(
   readable: boolean,
 ): Promise<string | null> {
   const known = text(state, "password");
-  if (known === "") return null;
+  if (known === "") return state.password === "" ? "" : null;
   if (!login || !server.settings.superuser) return known;
   if (!readable) {
     throw new Error(
@@ -300,13 +304,20 @@ function stateOf(values: Properties): Properties {
   };
 }
 
-/** After a change the genuine plugin keeps the planned sets, and no list or set where the program gives none. */
-async function outputsAfter(server: Server, name: string, inputs: Properties): Promise<Properties> {
+/** After a change the genuine plugin keeps the planned sets; an empty list or set that is not given stays as it was. */
+async function outputsAfter(
+  server: Server,
+  name: string,
+  state: Properties,
+  inputs: Properties,
+): Promise<Properties> {
   const found = await readRole(server, name, inputs);
   if (found === undefined) throw new Error(`role ${name} was removed while it was being changed`);
   const unset = (property: string) => inputs[property] === undefined || inputs[property] === null;
   if (!unset("roles")) found.roles = inputs.roles ?? null;
-  else if (strings(found, "roles").length === 0) found.roles = null;
-  if (unset("searchPaths") && strings(found, "searchPaths").length === 0) found.searchPaths = null;
+  else if (strings(found, "roles").length === 0) found.roles = state.roles ?? null;
+  if (unset("searchPaths") && strings(found, "searchPaths").length === 0) {
+    found.searchPaths = state.searchPaths ?? null;
+  }
   return stateOf(found);
 }

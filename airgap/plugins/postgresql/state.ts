@@ -29,9 +29,10 @@ function comparable(value: Value | undefined): string {
   return zero ? "" : JSON.stringify(value);
 }
 
-/** A set in the order in which the genuine state has it; an empty one is null there after a change. */
-export function planned(values: string[]): string[] | null {
-  return values.length === 0 ? null : sorted(values);
+/** A set as the genuine state has it after a change: an empty one is null where there was none before. */
+export function planned(name: string, state: Properties, inputs: Properties): string[] | null {
+  const values = sorted(strings(inputs, name));
+  return values.length > 0 || Array.isArray(state[name]) ? values : null;
 }
 
 /** A set in the order in which the genuine state has it. */
