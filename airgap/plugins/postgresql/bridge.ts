@@ -1,6 +1,9 @@
 import type { ResourceDefinition } from "../common/plugin.ts";
 import type { Properties } from "../common/values.ts";
 
+/** An error of the bridge itself, which is not worded as those of the provider below it. */
+export class BridgeError extends Error {}
+
 /**
  * Adds what the genuine plugin's layers over its Terraform provider add to every resource: the wording of errors,
  * and the note in the state by which Terraform's own state is made again (pkg/tfbridge/rawstate.go).
@@ -44,6 +47,7 @@ async function worded<T>(operation: Promise<T>): Promise<T> {
   try {
     return await operation;
   } catch (error) {
+    if (error instanceof BridgeError) throw error;
     const message = error instanceof Error ? error.message : String(error);
     throw new Error(`1 error occurred:\n\t* ${message}\n\n`);
   }

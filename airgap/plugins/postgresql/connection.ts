@@ -115,15 +115,24 @@ export class Session {
       const result: QueryResult<R> | QueryResult<R>[] = await this.#client.query<R>(sql, values);
       return (Array.isArray(result) ? (result.at(-1)?.rows ?? []) : result.rows) as R[];
     } catch (error) {
-      const reason = driverMessage(error);
+      const reason = driverMessage(error, sql);
       throw new Error(failure === undefined ? reason : `${failure}: ${reason}`);
     }
   }
 }
 
-function driverMessage(error: unknown): string {
-  const { code, message } = error as DatabaseError;
-  return /^[0-9A-Z]{5}$/.test(code ?? "") ? `pq: ${message} (${code})` : message;
+function driverMessage(error: unknown, sql = ""): string {
+  const { code, message, position } = error as DatabaseError;
+  if (!/^[0-9A-Z]{5}$/.test(code ?? "")) return message;
+  return `pq: ${message}${place(sql, Number(position ?? 0))} (${code})`;
+}
+
+/** Where in a statement an error is, as the genuine plugin's driver writes it. */
+function place(sql: string, position: number): string {
+  if (position === 0 || sql === "") return "";
+  const lines = sql.slice(0, position - 1).split("\n");
+  const column = (lines.at(-1)?.length ?? 0) + 1;
+  return sql.includes("\n") ? ` at position ${lines.length}:${column}` : ` at column ${column}`;
 }
 
 function connectReason(error: unknown): string {

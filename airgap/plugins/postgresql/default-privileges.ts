@@ -1,6 +1,7 @@
 import type { ResourceDefinition } from "../common/plugin.ts";
 import type { Schema } from "../common/schema.ts";
 import type { Properties } from "../common/values.ts";
+import { BridgeError } from "./bridge.ts";
 import type { Server, Session } from "./connection.ts";
 import {
   catalogTypes,
@@ -36,7 +37,7 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
   async create(inputs, { config: server, urn }) {
     const exists = await apply(server, inputs);
     // Such as EXECUTE for everybody, which functions have by default: there is nothing that could be read back.
-    if (!exists) throw new Error(`expected non-nil error with nil state during Create of ${urn}`);
+    if (!exists) throw new BridgeError(`expected non-nil error with nil state during Create of ${urn}`);
     return { id: idOf(inputs), outputs: outputsAfter({}, inputs) };
   },
 
@@ -59,7 +60,7 @@ export const defaultPrivileges: ResourceDefinition<Server> = {
 
   async update(_id, state, inputs, { config: server, urn }) {
     if (await apply(server, inputs)) return outputsAfter(state, inputs);
-    throw new Error(
+    throw new BridgeError(
       `Resource provider reported that the resource did not exist while updating ${urn}.\n\n` +
         "This is usually a result of the resource having been deleted outside of Pulumi, and can often be " +
         "fixed by running `pulumi refresh` before updating.",

@@ -1,6 +1,7 @@
 import type { ResourceDefinition } from "../common/plugin.ts";
 import type { Schema } from "../common/schema.ts";
 import type { Properties } from "../common/values.ts";
+import { BridgeError } from "./bridge.ts";
 import type { Server, Session } from "./connection.ts";
 import { refuseImport } from "./privileges.ts";
 import { identifier } from "./sql.ts";
@@ -24,7 +25,8 @@ export const grantRole: ResourceDefinition<Server> = {
       await session.run(`${statement}${option}`, undefined, "could not execute grant query");
     });
     const found = await readMembership(server, inputs);
-    if (found === undefined) throw new Error(`expected non-nil error with nil state during Create of ${urn}`);
+    if (found === undefined)
+      throw new BridgeError(`expected non-nil error with nil state during Create of ${urn}`);
     return { id: idOf(found), outputs: found };
   },
 
