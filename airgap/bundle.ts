@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { exitCode, UserError } from "../cli/errors.ts";
 import { runStep, type StepReporter } from "../cli/steps.ts";
 import { digest, replaceFile, replaceLink } from "./files.ts";
-import { pluginFolder, plugins, project, standInHome, userHome } from "./folders.ts";
+import { type PulumiPlugin, pluginFolder, plugins, project, standInHome, userHome } from "./folders.ts";
 import { CommandFailed, run } from "./run.ts";
 
 const sources = join(project, "airgap", "plugins");
@@ -13,7 +13,7 @@ const stamp = join(standInHome, "plugins", "stand-ins");
 const downloadPatience = 15_000;
 
 /** The plugins that are not in a Pulumi home. */
-async function missingIn(home: string): Promise<typeof plugins> {
+async function missingIn(home: string): Promise<readonly PulumiPlugin[]> {
   const found = await Promise.all(
     plugins.map((plugin) => realpath(pluginFolder(home, plugin)).catch(() => undefined)),
   );
@@ -25,7 +25,7 @@ async function missingIn(home: string): Promise<typeof plugins> {
  *
  * @returns Those that are out of reach.
  */
-export async function downloadPlugins(reporter: StepReporter, cli: string): Promise<typeof plugins> {
+export async function downloadPlugins(reporter: StepReporter, cli: string): Promise<readonly PulumiPlugin[]> {
   const missing = await missingIn(userHome());
   if (missing.length === 0) return [];
   return runStep(reporter, "Downloading Pulumi plugins", async (step) => {

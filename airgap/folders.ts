@@ -25,14 +25,16 @@ const packageJson = JSON.parse(readFileSync(join(project, "package.json"), "utf8
 /** The CLI's version, as in `3.255.0`: that of the npm package `pulumi`. */
 export const cliVersion = packageJson.devDependencies.pulumi ?? "";
 
+export interface PulumiPlugin {
+  readonly name: string;
+  /** As in `5.2.0`. */
+  readonly version: string;
+}
+
 /** The resource plugins that the program needs, with the version of each one's SDK. */
-export const plugins: readonly { readonly name: string; readonly version: string }[] = [
-  "command",
-  "docker",
-  "postgresql",
-  "random",
-  "tls",
-].map((name) => ({ name, version: packageJson.dependencies[`@pulumi/${name}`] ?? "" }));
+export const plugins: readonly PulumiPlugin[] = ["command", "docker", "postgresql", "random", "tls"].map(
+  (name) => ({ name, version: packageJson.dependencies[`@pulumi/${name}`] ?? "" }),
+);
 
 /** The user's own PULUMI_HOME, also in a shell that has `airgap/env` loaded. */
 export function userHome(env: NodeJS.ProcessEnv = process.env): string {
@@ -46,6 +48,6 @@ export function cliFolder(home: string, version = cliVersion): string {
 }
 
 /** Where a Pulumi home keeps a resource plugin. */
-export function pluginFolder(home: string, { name, version }: { name: string; version: string }): string {
+export function pluginFolder(home: string, { name, version }: PulumiPlugin): string {
   return join(home, "plugins", `resource-${name}-v${version}`);
 }

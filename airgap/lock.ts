@@ -65,9 +65,13 @@ async function isHolding(holder: string): Promise<boolean> {
   return isAlive(Number(pid)) && (await startOf(Number(pid))) === start;
 }
 
-/** Tells a process from a later one that was given the same number; constant where /proc is missing. */
+/**
+ * Tells a process from a later one that was given the same number; constant where /proc is missing. A process that has
+ * ended, but is kept in the table by a parent that does not ask for it, has none.
+ */
 async function startOf(pid: number): Promise<string> {
   const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
-  // The name in parentheses may hold anything; the start time is the 20th field after it.
-  return text?.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "-";
+  // The name in parentheses may hold anything: fields are counted from behind it.
+  const [state, ...fields] = text?.slice(text.lastIndexOf(")") + 2).split(" ") ?? [];
+  return state === "Z" ? "ended" : (fields[18] ?? "-");
 }

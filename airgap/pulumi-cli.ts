@@ -1,4 +1,4 @@
-import { access, constants, mkdir, realpath, rename } from "node:fs/promises";
+import { access, constants, mkdir, readFile, realpath, rename } from "node:fs/promises";
 import { basename, delimiter, dirname, join, sep } from "node:path";
 import { exitCode, UserError } from "../cli/errors.ts";
 import { runStep, type StepReporter } from "../cli/steps.ts";
@@ -77,6 +77,9 @@ async function isExecutable(path: string): Promise<boolean> {
   );
 }
 
+/** The Go module that pins the CLI and has the language host. */
+const module = join(project, "airgap", "go");
+
 const linkerFlags = `-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v${cliVersion}`;
 
 /** The commands that the CLI consists of, with the Go package of each. */
@@ -93,7 +96,6 @@ export async function buildCli(reporter: StepReporter): Promise<PulumiCli> {
   const go = await findGo(reporter);
   return runStep(reporter, "Building the Pulumi CLI (some minutes, once)", async (step) => {
     const output = join(unfinished, `cli-${process.pid}`);
-    const module = join(project, "airgap", "go");
     const settings = {
       cwd: module,
       nice: true,
@@ -142,17 +144,15 @@ interface Go {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** The Go release that airgap/go/go.mod asks for. */
-const goVersion = "1.25.11";
-
 async function findGo(reporter: StepReporter): Promise<Go> {
-  const go = await usableGo();
+  const goVersion = /^go (\S+)$/m.exec(await readFile(join(module, "go.mod"), "utf8"))?.[1] ?? "";
+  const go = await usableGo(goVersion);
   if (go) return go;
   await installPackages(reporter, ["golang-go"], {
     missing: `Go ${goVersion} or later is needed to build the Pulumi CLI, which can't be downloaded here.`,
     next: "Install Go (any release from 1.21 on fetches the one that is needed), then run this again.",
   });
-  const installed = await usableGo();
+  const installed = await usableGo(goVersion);
   if (installed) return installed;
   throw new UserError(
     "The Go release of this system is older than 1.21 and can't fetch the one that is needed.",
@@ -163,7 +163,8 @@ async function findGo(reporter: StepReporter): Promise<Go> {
   );
 }
 
-async function usableGo(): Promise<Go | undefined> {
+/** @param goVersion The release that the module asks for. */
+async function usableGo(goVersion: string): Promise<Go | undefined> {
   for (const path of ["go", "/usr/local/go/bin/go", "/usr/lib/go/bin/go"]) {
     const text = await run(path, ["env", "GOVERSION"], { env: { GOTOOLCHAIN: "local" }, cwd: "/" }).catch(
       () => "",

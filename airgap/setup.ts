@@ -1,9 +1,9 @@
 import { access, constants, readFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { z } from "zod";
-import { exitCode, UserError } from "../cli/errors.ts";
 import type { StepReporter } from "../cli/steps.ts";
 import { downloadPlugins, preparePlugins } from "./bundle.ts";
+import { type Choice, choiceVariable, type Decision, decide, parseChoice, type Sources } from "./decision.ts";
 import { prepareEngine } from "./engine.ts";
 import { removeTree, replaceFile, replaceLink } from "./files.ts";
 import {
@@ -43,17 +43,13 @@ export interface Preparation {
   readonly again?: boolean;
 }
 
-/** `genuine` or `airgap` settles what is in use; otherwise it is found out, and kept in mind. */
-const choiceVariable = "POSTGRES_ENVIRONMENTS_TOOLCHAIN";
-
 const decisionSchema = z.object({
   mode: z.enum(["genuine", "airgap"]),
   reason: z.string(),
   cli: z.object({ path: z.string(), genuine: z.boolean() }),
-  /** What it depends on; with another value it is made again. */
+  /** What the decision depends on; when that changes it is made again. */
   basis: z.string(),
 });
-type Decision = z.output<typeof decisionSchema>;
 
 const decisionFile = join(work, "toolchain.json");
 
@@ -89,7 +85,7 @@ export async function rememberedToolchain(): Promise<Toolchain | undefined> {
 }
 
 async function preparePulumi(log: StepReporter, again: boolean): Promise<Decision> {
-  const decision = (again ? undefined : await remembered()) ?? (await decide(log));
+  const decision = (again ? undefined : await remembered()) ?? (await decide(choice(), sources(log)));
   if (decision.mode === "airgap") {
     if (decision.cli.genuine) await replaceLink(cliFolder(standInHome), dirname(decision.cli.path));
     else await buildCli(log);
@@ -97,47 +93,26 @@ async function preparePulumi(log: StepReporter, again: boolean): Promise<Decisio
   }
   await replaceLink(join(binaries, "pulumi"), decision.cli.path);
   await replaceLink(join(binaries, "node"), process.execPath);
-  await replaceFile(decisionFile, `${JSON.stringify(decision, undefined, 2)}\n`);
+  await replaceFile(decisionFile, `${JSON.stringify({ ...decision, basis: basis() }, undefined, 2)}\n`);
   return decision;
 }
 
-async function decide(log: StepReporter): Promise<Decision> {
-  const wanted = choice();
-  const built = { path: join(cliFolder(standInHome), "pulumi"), genuine: false };
-  const standIns = "stand-in plugins";
-  if (wanted === "airgap") {
-    const reason = `Pulumi CLI v${cliVersion} built here, ${standIns}: ${choiceVariable} asks for them`;
-    return { mode: "airgap", reason, cli: built, basis: basis() };
-  }
-  const found = (await findGenuineCli()) ?? (await downloadCli(log));
-  if (!found) {
-    if (wanted === "genuine") throw notGenuine("the Pulumi CLI can't be downloaded");
-    const reason = `Pulumi CLI v${cliVersion} built here, ${standIns}: the genuine CLI can't be downloaded`;
-    return { mode: "airgap", reason, cli: built, basis: basis() };
-  }
-  const cli = { path: found.path, genuine: true };
-  const missing = await downloadPlugins(log, found.path);
-  const name = `genuine Pulumi CLI v${found.version} (${found.path})`;
-  if (missing.length === 0) {
-    return { mode: "genuine", reason: `${name} and plugins`, cli, basis: basis() };
-  }
-  const names = missing.map((plugin) => plugin.name).join(", ");
-  if (wanted === "genuine") throw notGenuine(`these plugins can't be downloaded: ${names}`);
-  const reason = `${name}, ${standIns} for ${names}: they can't be downloaded`;
-  return { mode: "airgap", reason, cli, basis: basis() };
+function sources(log: StepReporter): Sources {
+  return {
+    findCli: findGenuineCli,
+    downloadCli: () => downloadCli(log),
+    downloadPlugins: (cli) => downloadPlugins(log, cli),
+  };
 }
 
-function notGenuine(problem: string): UserError {
-  return new UserError(`${choiceVariable} is «genuine», but ${problem}.`, {
-    next: `Unset ${choiceVariable} to use stand-ins where the genuine ones can't be had.`,
-    exitCode: exitCode.missing,
-  });
+function choice(): Choice {
+  return parseChoice(process.env[choiceVariable]);
 }
 
 async function remembered(): Promise<Decision | undefined> {
-  const text = await readFile(decisionFile, "utf8").catch(() => undefined);
-  if (text === undefined) return undefined;
-  const decision = decisionSchema.safeParse(JSON.parse(text)).data;
+  const decision = await readFile(decisionFile, "utf8")
+    .then((text) => decisionSchema.parse(JSON.parse(text)))
+    .catch(() => undefined);
   if (decision?.basis !== basis()) return undefined;
   // A genuine CLI that was removed; one built here is simply built again.
   return !decision.cli.genuine || (await exists(decision.cli.path, constants.X_OK)) ? decision : undefined;
@@ -148,15 +123,6 @@ function basis(): string {
   return [project, userHome(), choice() ?? "any", `cli@${cliVersion}`, ...versions].join(" ");
 }
 
-function choice(): "genuine" | "airgap" | undefined {
-  const value = process.env[choiceVariable];
-  if (value === undefined || value === "" || value === "genuine" || value === "airgap")
-    return value || undefined;
-  throw new UserError(`${choiceVariable} is «${value}».`, {
-    next: "Set it to genuine or airgap, or not at all.",
-  });
-}
-
 function toolchainOf(decision: Decision, standInImages: readonly string[]): Toolchain {
   const own = [binaries, join(project, "node_modules", ".bin")];
   const others = (process.env.PATH ?? "").split(delimiter).filter((folder) => !own.includes(folder));
@@ -164,6 +130,8 @@ function toolchainOf(decision: Decision, standInImages: readonly string[]): Tool
     PATH: [...own, ...others].join(delimiter),
     PULUMI_HOME: decision.mode === "airgap" ? standInHome : userHome(),
     PULUMI_SKIP_UPDATE_CHECK: "true",
+    // The SDKs are large: compiling them anew takes a second of every command.
+    NODE_COMPILE_CACHE: join(work, "compile-cache"),
   };
   // Otherwise a plugin that has no stand-in costs ten seconds of retries before the error that names it.
   if (decision.mode === "airgap") env.PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION = "true";
@@ -171,11 +139,11 @@ function toolchainOf(decision: Decision, standInImages: readonly string[]): Tool
 }
 
 /** Waits for all, so that what one has begun is not lost to another's problem. */
-async function allOrFirstProblem<T extends readonly unknown[]>(
-  work: readonly [...{ [K in keyof T]: Promise<T[K]> }],
-): Promise<T> {
+async function allOrFirstProblem<First, Rest>(
+  work: readonly [Promise<First>, ...Promise<Rest>[]],
+): Promise<[First, ...Rest[]]> {
   await Promise.allSettled(work);
-  return Promise.all(work) as unknown as Promise<T>;
+  return (await Promise.all(work)) as [First, ...Rest[]];
 }
 
 async function exists(path: string, mode = constants.F_OK): Promise<boolean> {

@@ -1,0 +1,28 @@
+import { describe, expect, it } from "vitest";
+import { standInFor } from "../../airgap/images.ts";
+
+describe("a stand-in image", () => {
+  it.each([
+    ["postgres:17-trixie", "17", "trixie"],
+    ["postgres:17", "17", "trixie"],
+    ["postgres:17.6", "17", "trixie"],
+    ["docker.io/library/postgres:17-trixie", "17", "trixie"],
+    ["postgres:15-bookworm", "15", "bookworm"],
+    ["postgres:15", "15", "bookworm"],
+  ])("for %s has PostgreSQL %s of Debian %s", (name, major, suite) => {
+    expect(standInFor(name)).toEqual({ name, major, suite });
+  });
+
+  it.each([
+    "postgres",
+    "postgres:latest",
+    "postgres:17-alpine",
+    "postgres:17-bookworm",
+    "postgres:16",
+    "postgres:17-trixie@sha256:0123",
+    "registry.test/postgres:17-trixie",
+    "postgis/postgis:17",
+  ])("is not made for %s", (name) => {
+    expect(standInFor(name)).toBeUndefined();
+  });
+});
