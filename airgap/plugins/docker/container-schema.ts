@@ -62,7 +62,8 @@ const duration: TerraformProperty = {
 function isBase64(value: Value): string | undefined {
   const valid = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
   const text = (value as string).replace(/[\r\n]/g, "");
-  return valid.test(text) ? undefined : `'${value}' is not base64 decodeable`;
+  // Unlike the genuine plugin's, this message leaves the value out, as it may be secret.
+  return valid.test(text) ? undefined : "It is not base64 decodeable";
 }
 
 function isAbsolutePath(value: Value): string | undefined {
