@@ -55,7 +55,9 @@ export class PostgresServer extends pulumi.ComponentResource {
     const network = new docker.Network(
       `${name}-network`,
       { name: pulumi.interpolate`${prefix}-network`, driver: "bridge", labels: labels("network") },
-      { parent: this },
+      // Docker can't change a network's labels either (see the volume below), and the removal of one that applications
+      // are connected to fails.
+      { parent: this, ignoreChanges: ["labels"] },
     );
     const volume =
       settings.lifetime === "persistent"

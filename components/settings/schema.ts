@@ -326,7 +326,8 @@ export const settingKeys = {
     expected: "a map from label names to texts",
     example: "{team: payments}",
     default: "none",
-    description: "Labels on every Docker object of the stack, beside the program's own.",
+    description:
+      "Labels on every Docker object of the stack, beside the program's own. Network and volume keep those that they were made with.",
     structured: true,
   },
 } as const satisfies Record<string, SettingKey>;
