@@ -108,7 +108,10 @@ export interface ResourceDefinition<Config> {
     inputs: Properties,
     context: OperationContext<Config>,
   ): Promise<(State & { inputs?: Properties }) | undefined>;
-  /** Returns the new outputs. Never called in a preview. Left out where every change replaces. */
+  /**
+   * Returns the new outputs, with an `id` of their own where the change gave the resource another one. Never
+   * called in a preview. Left out where every change replaces.
+   */
   update?(
     id: string,
     state: Properties,
@@ -415,7 +418,8 @@ function handlers<Config>(
     const context = timedContext(resource, "update", urn, request.getTimeout());
     try {
       const outputs = await resource.update(id, state, inputs, context);
-      response.setProperties(outputsOf(resource, { id, outputs }, marked, timeouts));
+      const newId = typeof outputs.id === "string" ? outputs.id : id;
+      response.setProperties(outputsOf(resource, { id: newId, outputs }, marked, timeouts));
       return response;
     } catch (error) {
       if (!(error instanceof PartialFailure)) throw error;

@@ -79,7 +79,7 @@ export const database: ResourceDefinition<Server> = {
       );
     }
     await server.session("", (session) => alterSettings(session, name, state, inputs));
-    return outputsAfter(server, { ...inputs, template: state.template ?? null });
+    return { ...(await outputsAfter(server, { ...inputs, template: state.template ?? null })), id: name };
   },
 
   async delete(_id, state, { config: server }) {

@@ -102,7 +102,7 @@ export const role: ResourceDefinition<Server> = {
       await setSearchPath(session, inputs);
       await setParameters(session, state, inputs);
     });
-    return outputsAfter(server, name, state, inputs);
+    return { ...(await outputsAfter(server, name, state, inputs)), id: name };
   },
 
   async delete(_id, state, { config: server }) {

@@ -58,7 +58,8 @@ export const schema: ResourceDefinition<Server> = {
     const old = text(state, "name");
     const name = text(inputs, "name");
     const owner = text(inputs, "owner");
-    await server.transaction(databaseOf(server, state), "", async (session) => {
+    const database = databaseOf(server, state);
+    await server.transaction(database, "", async (session) => {
       if (name !== old) {
         await session.run(
           `ALTER SCHEMA ${identifier(old)} RENAME TO ${identifier(name)}`,
@@ -68,7 +69,7 @@ export const schema: ResourceDefinition<Server> = {
       }
       if (owner !== "" && changed(state, inputs, "owner")) await setOwner(session, name, owner);
     });
-    return outputsAfter(server, { ...inputs, database: databaseOf(server, state) });
+    return { ...(await outputsAfter(server, { ...inputs, database })), id: `${database}.${name}` };
   },
 
   async delete(_id, state, { config: server }) {
