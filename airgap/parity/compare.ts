@@ -58,7 +58,7 @@ function compare(
       const rule = findRule(rules, a.type, path);
       if (leftLeaf && rightLeaf && leftLeaf.value === rightLeaf.value) {
         for (const used of leftLeaf.rules) ignore(used);
-      } else if (rule && (rule.optional || (leftLeaf && rightLeaf && isFree(a, path) && isFree(b, path)))) {
+      } else if (rule && mayDiffer(rule, path, a, b)) {
         ignore(rule);
       } else if (isEmpty(leftLeaf) && isEmpty(rightLeaf)) {
         ignore(emptyRule);
@@ -68,6 +68,15 @@ function compare(
     }
   }
   return { differences, ignored };
+}
+
+function mayDiffer(rule: Rule, path: string, a: Resource, b: Resource): boolean {
+  if (rule.optional) return lacks(a, rule) || lacks(b, rule);
+  return a.leaves.has(path) && b.leaves.has(path) && isFree(a, path) && isFree(b, path);
+}
+
+function lacks({ type, leaves }: Resource, rule: Rule): boolean {
+  return ![...leaves.keys()].some((path) => findRule([rule], type, path));
 }
 
 /** Whether the program leaves the value open: a port that it names is no variable. */

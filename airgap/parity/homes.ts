@@ -1,8 +1,6 @@
-import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-
-/** Plugins that the program uses; their versions are those of the npm packages. */
-const pluginNames = ["command", "docker", "postgresql", "random", "tls"] as const;
+import { cliFolder, pluginFolder, plugins } from "../folders.ts";
 
 /** A PULUMI_HOME with a CLI and all plugins. */
 export interface Home {
@@ -12,48 +10,41 @@ export interface Home {
   readonly bin: string;
 }
 
-/** What a home lacks or has too much, in words for the user; empty where it is complete. */
-export function problemsOfHome(folder: string, name: Home["name"], projectFolder: string): string[] {
-  if (!existsSync(folder)) return [`${folder} does not exist`];
-  const problems = findBin(folder, projectFolder) === undefined ? ["the CLI (bin/pulumi) is missing"] : [];
-  for (const plugin of pluginNames) {
-    const version = packageVersion(projectFolder, plugin);
-    const path = join("plugins", `resource-${plugin}-v${version}`, `pulumi-resource-${plugin}`);
-    if (!existsSync(join(folder, path))) problems.push(`${path} is missing`);
-    // Stand-ins are scripts, genuine plugins are binaries.
-    else if (name === "genuine" && startsWith(join(folder, path), "#!"))
-      problems.push(`${path} is a stand-in`);
+/** What a home lacks, or has in place of what it should have; empty where it is complete. */
+export function problemsOfHome({ name, folder }: Pick<Home, "name" | "folder">): string[] {
+  if (!existsSync(folder)) return ["the folder does not exist"];
+  const problems =
+    findBin(folder) === undefined ? ["the CLI is missing: neither versions/ nor bin/ has it"] : [];
+  for (const plugin of plugins) {
+    const what = `${plugin.name} ${plugin.version}`;
+    const path = join(pluginFolder(folder, plugin), `pulumi-resource-${plugin.name}`);
+    if (!existsSync(path)) problems.push(`plugin ${what} is missing`);
+    else if (isScript(path) !== (name === "stand-ins")) {
+      problems.push(`plugin ${what} is ${name === "genuine" ? "a stand-in" : "the genuine one"}`);
+    }
   }
   return problems;
 }
 
-/** @throws where {@link problemsOfHome} says that it isn't one. */
-export function openHome(folder: string, name: Home["name"], projectFolder: string): Home {
-  const bin = findBin(folder, projectFolder);
+/** @throws where the home has no CLI. */
+export function openHome({ name, folder }: Pick<Home, "name" | "folder">): Home {
+  const bin = findBin(folder);
   if (bin === undefined) throw new Error(`${folder} has no CLI`);
   return { name, folder, bin };
 }
 
-/** Where the npm package `pulumi` puts the CLI, or where its own installer does. */
-function findBin(folder: string, projectFolder: string): string | undefined {
-  const candidates = [
-    join(folder, "versions", packageVersion(projectFolder, "pulumi"), "bin"),
-    join(folder, "bin"),
-  ];
-  return candidates.find((bin) => existsSync(join(bin, "pulumi")));
+/** Where the npm package `pulumi` puts the CLI, or where Pulumi's installer does. */
+function findBin(folder: string): string | undefined {
+  return [cliFolder(folder), join(folder, "bin")].find((bin) => existsSync(join(bin, "pulumi")));
 }
 
-function packageVersion(projectFolder: string, name: string): string {
-  const path = join(projectFolder, "node_modules", "@pulumi", name, "package.json");
-  return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
-}
-
-function startsWith(path: string, beginning: string): boolean {
+/** Stand-ins are scripts, genuine plugins are binaries. */
+function isScript(path: string): boolean {
   const file = openSync(path, "r");
   try {
-    const bytes = Buffer.alloc(beginning.length);
-    readSync(file, bytes);
-    return bytes.toString("latin1") === beginning;
+    const beginning = Buffer.alloc(2);
+    readSync(file, beginning);
+    return beginning.toString("latin1") === "#!";
   } finally {
     closeSync(file);
   }

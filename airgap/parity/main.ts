@@ -4,12 +4,13 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
+import { exitCode } from "../../cli/errors.ts";
+import { choiceVariable } from "../decision.ts";
+import { project, standInHome } from "../folders.ts";
 import { formatComparison } from "./compare.ts";
 import { type Home, openHome, problemsOfHome } from "./homes.ts";
 import { type Check, runProfile } from "./runner.ts";
 import { type Profile, run, Stack } from "./stack.ts";
-
-const projectFolder = resolve(import.meta.dirname, "../..");
 
 const program = new Command("parity")
   .description(
@@ -27,15 +28,17 @@ const program = new Command("parity")
     "after",
     "\nExit codes: 0 no difference, 1 differences, 2 wrong usage, 3 something is missing.",
   )
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCode.ok : exitCode.usage))
   .parse();
 const options = program.opts<{ home: string; profile: Profile | "both"; json?: true }>();
 
-const standIns = home(join(projectFolder, ".airgap/pulumi-home"), "stand-ins", "Make it with: npm start");
+const standIns = home(
+  { name: "stand-ins", folder: standInHome },
+  `Make them with: ${choiceVariable}=airgap airgap/setup`,
+);
 const genuine = home(
-  resolve(options.home),
-  "genuine",
-  "Install the genuine CLI, then each plugin with: pulumi plugin install resource NAME VERSION",
+  { name: "genuine", folder: resolve(options.home) },
+  "Install the genuine CLI there, then each plugin with: pulumi plugin install resource NAME VERSION",
 );
 const docker = await run("docker", ["version", "--format", "{{.Server.Version}}"]);
 if (!docker.ok) fail(`No Docker Engine answers: ${docker.output.trim()}`);
@@ -57,7 +60,7 @@ try {
       new Stack({
         signal: interruption.signal,
         name,
-        projectFolder,
+        projectFolder: project,
         folder: mkdtempSync(join(folder, `${profile}-`)),
         passphrase,
       });
@@ -65,8 +68,8 @@ try {
   }
 } catch (error) {
   if (!interruption.signal.aborted) throw error;
-  console.error(`Interrupted; what it had made is removed.`);
-  process.exitCode = 130;
+  console.error("Interrupted; what it had made is removed.");
+  process.exitCode = exitCode.interrupted;
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -74,18 +77,19 @@ const failed = checks.filter(({ ok }) => !ok);
 if (options.json)
   console.log(JSON.stringify({ ok: failed.length === 0, checks: checks.map(toJson) }, null, 2));
 else console.log(`\n${checks.length - failed.length} of ${checks.length} checks hold.`);
-process.exitCode ??= failed.length === 0 ? 0 : 1;
+process.exitCode ??= failed.length === 0 ? exitCode.ok : exitCode.failure;
 
-function home(path: string, name: Home["name"], advice: string): Home {
-  const problems = problemsOfHome(path, name, projectFolder);
-  if (problems.length > 0)
-    fail(`${path} is no PULUMI_HOME with ${name}:\n  ${problems.join("\n  ")}\n${advice}`);
-  return openHome(path, name, projectFolder);
+function home(wanted: Pick<Home, "name" | "folder">, advice: string): Home {
+  const problems = problemsOfHome(wanted);
+  if (problems.length === 0) return openHome(wanted);
+  return fail(
+    `${wanted.folder} is no PULUMI_HOME with ${wanted.name}:\n  ${problems.join("\n  ")}\n${advice}`,
+  );
 }
 
 function fail(message: string): never {
   console.error(message);
-  process.exit(3);
+  process.exit(exitCode.missing);
 }
 
 function report(check: Check): void {

@@ -10,7 +10,7 @@ export interface Rule {
    * the same one in both states. Default: false.
    */
   readonly travels?: true;
-  /** Only one of the states may have it. Default: false. */
+  /** One of the states may lack it; where both have it, it has to be the same. Default: false. */
   readonly optional?: true;
 }
 
@@ -24,8 +24,13 @@ const command = "command:local:Command";
 const network = "docker:index/network:Network";
 const container = "docker:index/container:Container";
 
-/** Times of the engine. */
-const times: readonly Rule[] = ["created", "modified"].map((path) => ({ type: "*", path, reason: "time" }));
+/** What the engine writes of an operation, whichever plugin does it. */
+const engine: readonly Rule[] = [
+  { type: "*", path: "created", reason: "time" },
+  { type: "*", path: "modified", reason: "time" },
+  { type: "*", path: "sourcePosition", reason: "place in the program's source" },
+  { type: "*", path: "stackTrace**", reason: "place in the program's source" },
+];
 
 /** Records that the frameworks of the genuine plugins keep for themselves, and do without where they find none. */
 const bookkeeping: readonly Rule[] = [
@@ -50,7 +55,7 @@ const generated: readonly Rule[] = [
   ),
   travels(randomPassword, "outputs.result", "generated secret"),
   { type: randomPassword, path: "outputs.bcryptHash", reason: "hash with a random salt" },
-  ...["id", "outputs.hex", "outputs.dec", "outputs.b64Std", "outputs.b64Url"].map((path) =>
+  ...["id", "outputs.id", "outputs.hex", "outputs.dec", "outputs.b64Std", "outputs.b64Url"].map((path) =>
     travels("random:index/randomId:RandomId", path, "generated id"),
   ),
   ...["privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh", "publicKeyPem", "publicKeyOpenssh"].map(
@@ -90,10 +95,10 @@ function travels(type: string, path: string, reason: string): Rule {
 }
 
 /** For one stack at two times, with nothing made anew in between. */
-export const sameStackRules: readonly Rule[] = [...times, ...bookkeeping];
+export const sameStackRules: readonly Rule[] = [...engine, ...bookkeeping];
 
 /** For two stacks made one after the other from the same settings and names. */
-export const separateStackRules: readonly Rule[] = [...times, ...bookkeeping, ...generated];
+export const separateStackRules: readonly Rule[] = [...engine, ...bookkeeping, ...generated];
 
 /** Stands for every place where one side has nothing and the other an empty value: a refresh swaps them. */
 export const emptyRule: Rule = {

@@ -225,6 +225,15 @@ describe("what may differ", () => {
     ).toEqual([]);
   });
 
+  it("is not such a record that both states have", () => {
+    const made = (delta: string) => [
+      { type: role, outputs: { name: "a", __pulumi_raw_state_delta: { x: delta } } },
+    ];
+    expect(differences(made("map"), made("set"))).toEqual([
+      ["outputs.__pulumi_raw_state_delta.x", '"map"', '"set"'],
+    ]);
+  });
+
   it("is no generated value in one and the same stack", () => {
     expect(
       differences(
