@@ -3,9 +3,12 @@ import { UserError } from "./errors.ts";
 import type { StackOutputs } from "./stack-outputs.ts";
 
 export interface ConnectionProblem {
-  /** `empty`: a server answers that has neither the environment's roles nor its database. */
-  readonly kind: "empty" | "other";
-  error(stack: string): UserError;
+  /**
+   * - `unreachable`: nobody answers there.
+   * - `empty`: a server answers that has neither the environment's roles nor its database.
+   */
+  readonly kind: "unreachable" | "empty" | "other";
+  readonly error: UserError;
 }
 
 /** Milliseconds that the server gets to answer; it has already been healthy when this is asked. */
@@ -36,12 +39,11 @@ export async function checkConnection(outputs: StackOutputs): Promise<Connection
     const { code, message } = error as Error & { code?: string };
     const where = `${app.username}@${app.host.host}:${app.host.port}/${app.database}`;
     return {
-      kind: unknownLogin.has(code ?? "") ? "empty" : "other",
-      error: (stack) =>
-        new UserError(`the environment is up, but logging in as ${where} does not work: ${message}`, {
-          next: `Look at the server's log: docker logs ${outputs.containerName}\nBring it in line again: pulumi up --refresh -s ${stack}`,
-          cause: error,
-        }),
+      kind: unknownLogin.has(code ?? "") ? "empty" : code === "ECONNREFUSED" ? "unreachable" : "other",
+      error: new UserError(`the environment is up, but logging in as ${where} does not work: ${message}`, {
+        next: `Look at the server's log: docker logs ${outputs.containerName}`,
+        cause: error,
+      }),
     };
   } finally {
     await client.end().catch(() => {});

@@ -4,7 +4,7 @@ import { connectReport, formatConnectReport, psqlLine } from "../connect.ts";
 import { checkConnection } from "../connection-check.ts";
 import { type Deployment, parseDeployment } from "../deployment.ts";
 import { findObjects, inspectContainer, removeObjects, stackLabels } from "../docker.ts";
-import { exitCode, UserError } from "../errors.ts";
+import { ChildFailure, exitCode, UserError } from "../errors.ts";
 import { makePrivateFolder, writePrivateFile } from "../files.ts";
 import { passphraseVariables, readStackFile } from "../passphrase.ts";
 import { formatPasswordFile } from "../password-file.ts";
@@ -41,8 +41,14 @@ export async function start(options: StartOptions): Promise<void> {
   const context: Context = { options, stack, backend, pulumi, reporter };
 
   const before = await prepareStack(context);
+  if (options.again && before.lifetime === "persistent") {
+    throw new UserError(`stack ${stack} keeps its data: --again, which destroys it, is not for it.`, {
+      next: `README, «Removing an environment», tells how it is removed with Pulumi's own commands.`,
+    });
+  }
   if (options.again && before.resources > 0) await destroy(context);
-  await up(context, options.again ? undefined : before);
+  else await settleMissingContainers(context, before);
+  await up(context);
   const outputs = await connectable(context);
   await report(context, outputs, performance.now() - began);
 }
@@ -81,6 +87,11 @@ function echoing(pulumi: PulumiCommand, reporter: StepReporter): PulumiCommand {
       reporter.note(`pulumi ${args[0]}: done (${seconds(performance.now() - began)})`);
     },
   };
+}
+
+/** Where an `up` never got as far as its outputs, only the stack that is thrown away counts as ephemeral. */
+function isEphemeral({ stack }: Context, { lifetime }: Deployment): boolean {
+  return lifetime === undefined ? stack === developmentStack : lifetime === "ephemeral";
 }
 
 /** Ends with a stack that exists and that nobody else works on. */
@@ -122,7 +133,7 @@ async function settleInterruptedCreates(context: Context, deployment: Deployment
   const objects = (await findObjects(stackLabels(backend.project, stack))).filter(
     ({ kind, id }) => !deployment.ids.has(id) && kind !== "volume",
   );
-  if (objects.length > 0 && deployment.lifetime !== "ephemeral") {
+  if (objects.length > 0 && !isEphemeral(context, deployment)) {
     const names = objects.map(({ kind, name, id }) => `  docker ${kind} rm ${name}  (${id.slice(0, 12)})`);
     throw new UserError(
       `an earlier «pulumi up» of ${stack} was killed, and left behind what its state does not know.`,
@@ -147,52 +158,70 @@ async function settleInterruptedCreates(context: Context, deployment: Deployment
   ]);
 }
 
-async function up(context: Context, before: Deployment | undefined): Promise<void> {
-  const { stack, options, pulumi, reporter } = context;
-  const args = ["up", "--suppress-outputs"];
-  // Only the stack that is thrown away is changed unasked.
-  if (stack === developmentStack || options.yes) args.push("--yes", "--skip-preview");
-  const stopped = before ? await stoppedContainer(before) : undefined;
-  if (stopped) {
-    reporter.note(`Container ${stopped} is gone or stopped: Pulumi looks again at what there really is`);
-    args.push("--refresh");
+/**
+ * A container that is gone or stopped took an ephemeral environment's data with it, so that all of it is made again.
+ * Nothing is lost with a persistent one: it is enough that Pulumi looks at the containers, and only at those, since
+ * roles and databases can't be read without a server.
+ */
+async function settleMissingContainers(context: Context, deployment: Deployment): Promise<void> {
+  const missing: Deployment["containers"][number][] = [];
+  for (const container of deployment.containers) {
+    if (!(await inspectContainer(container.id))?.running) missing.push(container);
   }
-  await pulumi.attach(args);
+  if (missing.length === 0) return;
+  const { pulumi, reporter } = context;
+  for (const { name } of missing) reporter.note(`Container ${name} is gone or stopped`);
+  if (!isEphemeral(context, deployment)) {
+    const targets = missing.flatMap(({ urn }) => ["--target", urn]);
+    await pulumi.attach(["refresh", "--yes", "--skip-preview", ...targets]);
+  } else {
+    await destroy(context);
+  }
 }
 
-async function stoppedContainer(deployment: Deployment): Promise<string | undefined> {
-  for (const { id, name } of deployment.containers) {
-    const state = await inspectContainer(id);
-    if (!state?.running) return name;
+async function up({ stack, options, pulumi, reporter }: Context): Promise<void> {
+  try {
+    await pulumi.attach(["up", "--suppress-outputs", ...unasked(stack, options)]);
+  } catch (error) {
+    if (error instanceof ChildFailure && stack === developmentStack) {
+      reporter.note(`«./db start --again» throws ${stack} away first, if it is in disorder`);
+    }
+    throw error;
   }
-  return undefined;
+}
+
+/** Only the stack that is thrown away is changed without asking. */
+function unasked(stack: string, options: StartOptions): string[] {
+  return stack === developmentStack || options.yes ? ["--yes", "--skip-preview"] : [];
 }
 
 async function destroy({ stack, options, pulumi }: Context): Promise<void> {
-  const unasked = stack === developmentStack || options.yes;
-  await pulumi.attach(["destroy", ...(unasked ? ["--yes", "--skip-preview"] : [])]);
+  await pulumi.attach(["destroy", ...unasked(stack, options)]);
 }
 
 /**
- * Proves the environment by logging in as the application. A server in memory that was started anew without
- * Pulumi is empty although the state has everything in it: it is made again.
+ * Proves the environment by logging in as the application. A server in memory that was restarted without Pulumi has
+ * lost its data, and often its port, although the state has everything in it: it is made again.
  */
 async function connectable(context: Context): Promise<StackOutputs> {
-  const { stack, pulumi, reporter } = context;
-  const outputs = await readOutputs(stack, pulumi);
-  const problem = await runStep(reporter, "Logging in as the application", async () => {
-    const result = await checkConnection(outputs);
-    return { result, note: result ? "refused" : "done" };
-  });
+  const { reporter } = context;
+  const { outputs, problem } = await logIn(context);
   if (!problem) return outputs;
-  if (problem.kind !== "empty" || outputs.lifetime !== "ephemeral") throw problem.error(stack);
+  if (outputs.lifetime === "persistent" || problem.kind === "other") throw problem.error;
   reporter.note("The server was restarted and has lost its data, which it keeps in memory: it is made again");
   await destroy(context);
-  await up(context, undefined);
-  const again = await readOutputs(stack, pulumi);
-  const left = await checkConnection(again);
-  if (left) throw left.error(stack);
-  return again;
+  await up(context);
+  const again = await logIn(context);
+  if (again.problem) throw again.problem.error;
+  return again.outputs;
+}
+
+async function logIn({ stack, pulumi, reporter }: Context) {
+  return await runStep(reporter, "Logging in as the application", async () => {
+    const outputs = await readOutputs(stack, pulumi);
+    const problem = await checkConnection(outputs);
+    return { result: { outputs, problem }, note: problem ? "does not work" : "done" };
+  });
 }
 
 async function report(context: Context, outputs: StackOutputs, took: number): Promise<void> {
