@@ -48,6 +48,8 @@ export const container: ResourceDefinition<Engine> = {
     detailedDiff: containerDiff(result.detailedDiff, state, inputs),
   }),
 
+  preview: (proposed, state) => ({ ...proposed, ...previewedPorts(proposed, state) }),
+
   async create(inputs, context) {
     const docker = await context.config.connect();
     const planned = plannedState(containerSchema, inputs);
@@ -141,6 +143,17 @@ function containerDiff(diff: DetailedDiff, state: Properties, inputs: Properties
     }
   }
   return result;
+}
+
+/** A port whose number the engine chooses is unknown until then, or stays what it is. */
+function previewedPorts(proposed: Properties, state: Properties): Properties {
+  if (!Array.isArray(proposed.ports)) return {};
+  const known = objects(state, "ports");
+  const ports = objects(proposed, "ports").map((port, index) => ({
+    ...port,
+    external: port.external ?? known[index]?.external ?? UNKNOWN,
+  }));
+  return { ports };
 }
 
 function withDefaults(inputs: Properties): Properties {

@@ -1,6 +1,6 @@
 import { createServer } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Properties } from "../../../airgap/plugins/common/values.ts";
+import { type Properties, UNKNOWN } from "../../../airgap/plugins/common/values.ts";
 import { type Made, Sandbox, tokens } from "./sandbox.ts";
 
 let sandbox: Sandbox;
@@ -127,6 +127,25 @@ test("a port without a number gets a free one, told in the state, and kept by ev
   expect(port?.external).toBeGreaterThan(1023);
   expect((await read(made)).outputs.ports).toEqual([port]);
   expect(await sandbox.change(tokens.container, made, {})).toBe("none");
+});
+
+test("a preview does not know the port that the engine will choose, nor what it will tell", async () => {
+  const inputs = await sandbox.check(tokens.container, {
+    name: "a",
+    image: "a",
+    ports: [{ internal: 5432 }, { internal: 80, external: 8080 }],
+  });
+  const { id, outputs } = await sandbox.plugin.create(tokens.container, inputs, { preview: true });
+  expect(id).toBe("");
+  expect(outputs).toMatchObject({
+    ports: [
+      { internal: 5432, external: UNKNOWN },
+      { internal: 80, external: 8080 },
+    ],
+    hostname: UNKNOWN,
+    networkDatas: UNKNOWN,
+    image: "a",
+  });
 });
 
 test("a container is in the networks that it names, under its aliases, and not in the default one", async () => {

@@ -1,3 +1,5 @@
+import { setTimeout } from "node:timers/promises";
+import empties from "google-protobuf/google/protobuf/empty_pb.js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Properties } from "../../../airgap/plugins/common/values.ts";
 import { InitFailed } from "../common/client.ts";
@@ -139,6 +141,26 @@ test("a container that does not turn healthy in time is kept, and replaced by th
   await sandbox.plugin.delete(tokens.container, left.id, left.outputs);
 });
 
+test("a cancelled wait for health ends at once, and keeps the container", async () => {
+  const away = await Sandbox.open();
+  try {
+    const startedAt = Date.now();
+    const creation = failure(
+      away.container("cancelled", {
+        healthcheck: { tests: ["CMD", "false"], interval: "1s" },
+        wait: true,
+        waitTimeout: 120,
+      }),
+    );
+    await setTimeout(2000);
+    await away.plugin.call(away.plugin.rpc.cancel, new empties.Empty());
+    expect(await creation).toBeInstanceOf(InitFailed);
+    expect(Date.now() - startedAt).toBeLessThan(30_000);
+  } finally {
+    await away.close();
+  }
+});
+
 test("waiting needs a health check", async () => {
   const error = await failure(sandbox.container("no-check", { wait: true }));
   expect(message(error)).toMatchInlineSnapshot(`
@@ -225,7 +247,8 @@ test("a volume in use is deleted as soon as it is free", async () => {
     volumes: [{ volumeName: volume.id, containerPath: "/data" }],
   });
   const deletion = sandbox.plugin.delete(tokens.volume, volume.id, volume.outputs);
-  setTimeout(() => sandbox.plugin.delete(tokens.container, holder.id, holder.outputs), 1000);
+  await setTimeout(1000);
+  await sandbox.plugin.delete(tokens.container, holder.id, holder.outputs);
   await deletion;
   await expect(sandbox.docker.getVolume(volume.id).inspect()).rejects.toMatchObject({ statusCode: 404 });
 });

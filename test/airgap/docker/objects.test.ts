@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { cpusText } from "../../../airgap/plugins/docker/container-state.ts";
 import { formatDuration, parseDuration } from "../../../airgap/plugins/docker/duration.ts";
@@ -49,7 +50,8 @@ test("a network that is in use is deleted as soon as it is free", async () => {
   const network = await sandbox.network("busy");
   const made = await sandbox.container("member", { networksAdvanced: [{ name: network.id }] });
   const deletion = sandbox.plugin.delete(tokens.network, network.id, network.outputs);
-  setTimeout(() => sandbox.plugin.delete(tokens.container, made.id, made.outputs), 1000);
+  await setTimeout(1000);
+  await sandbox.plugin.delete(tokens.container, made.id, made.outputs);
   await deletion;
   await expect(sandbox.docker.getNetwork(network.id).inspect()).rejects.toMatchObject({ statusCode: 404 });
 });
