@@ -1,4 +1,5 @@
 import type { ResourceDefinition } from "../common/plugin.ts";
+import { terraformMessage, wordFailures } from "../common/terraform.ts";
 import type { Properties } from "../common/values.ts";
 
 /** An error of the bridge itself, which is not worded as those of the provider below it. */
@@ -21,6 +22,7 @@ export function bridged<Config>(
   });
   return {
     ...resource,
+    check: (checked, _olds, context) => wordFailures(resource.properties, checked, context.name),
     async create(...operation) {
       const state = await worded(create(...operation));
       return { ...state, outputs: noted(state.outputs) };
@@ -49,6 +51,6 @@ async function worded<T>(operation: Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof BridgeError) throw error;
     const message = error instanceof Error ? error.message : String(error);
-    throw new Error(`1 error occurred:\n\t* ${message}\n\n`);
+    throw new Error(terraformMessage(message));
   }
 }

@@ -132,7 +132,7 @@ test("every change of a role takes away memberships that it does not name", asyn
 test.each([
   ["a quote", "it's"],
   ["a double quote", 'say "x"'],
-  ["percent and dollar", "%41 $1 ${x}"],
+  ["percent and dollar", "%41 $1 {x}"],
   ["spaces", "  a b  "],
   ["unicode", "pässwörd-日本-€"],
   ["200 characters", "x".repeat(200)],
