@@ -135,7 +135,7 @@ export const containerSchema: TerraformSchema = {
   memory: atLeast(0),
   memoryReservation: { ...atLeast(0), default: 0 },
   memorySwap: atLeast(-1),
-  // Here only the number of mounts and a few of their fields force a new container, see forcesNewContainer.
+  // Here only the number of mounts and a few of their fields force a new container, see mountsForceNew.
   mounts: setOf({
     bindOptions: { kind: "object", properties: { propagation: string }, input: false },
     readOnly: boolean,

@@ -65,11 +65,10 @@ export const container: ResourceDefinition<Engine> = {
         ? await attach(docker, id, planned, context.config)
         : null;
       const found = await inspect(docker, id, context.config);
-      if (found === undefined) {
-        throw new Error(`expected non-nil error with nil state during Create of ${context.urn}`);
-      }
+      if (found === undefined) throw new RemovedItself(context.urn);
       return { id, outputs: withCreateDelta({ ...createdContainerState(found, planned), containerLogs }) };
     } catch (error) {
+      if (error instanceof RemovedItself) throw error;
       const outputs = withCreateDelta(failedState(planned));
       throw new PartialFailure({ id, outputs }, (error as Error).message);
     }
@@ -128,6 +127,13 @@ export const container: ResourceDefinition<Engine> = {
     }
   },
 };
+
+/** A container with `rm` has ended while it was created, which leaves nothing to keep. */
+class RemovedItself extends Error {
+  constructor(urn: string) {
+    super(`expected non-nil error with nil state during Create of ${urn}`);
+  }
+}
 
 function containerDiff(diff: DetailedDiff, state: Properties, inputs: Properties): DetailedDiff {
   const result = computedDiff(containerSchema, diff, state, inputs);
@@ -260,7 +266,7 @@ async function upload(docker: Docker, id: string, planned: Properties, engine: E
   }
   await docker
     .getContainer(id)
-    .putArchive(await uploadArchive(files), { path: "/" })
+    .putArchive(uploadArchive(files), { path: "/" })
     .catch((error) => {
       throw terraformError(`Unable to upload volume content: ${engineMessage(error, engine.host)}`);
     });

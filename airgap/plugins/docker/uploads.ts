@@ -8,7 +8,7 @@ const block = 512;
  *
  * @throws {Error} for a path of more than 100 bytes, which this form of tar cannot hold.
  */
-export async function uploadArchive(uploads: Properties[]): Promise<Buffer> {
+export function uploadArchive(uploads: Properties[]): Buffer {
   const parts = uploads.flatMap((upload) => {
     const content = text(upload, "contentBase64")
       ? Buffer.from(text(upload, "contentBase64"), "base64")

@@ -131,8 +131,8 @@ test.each([
   expect(cpusText(cpus * 1e9)).toBe(text);
 });
 
-test("an upload's path must fit into an archive", async () => {
-  await expect(uploadArchive([{ file: `/${"a".repeat(101)}`, content: "a" }])).rejects.toThrow(
+test("an upload's path must fit into an archive", () => {
+  expect(() => uploadArchive([{ file: `/${"a".repeat(101)}`, content: "a" }])).toThrow(
     "the path of an upload is longer than 100 bytes",
   );
 });
