@@ -101,12 +101,15 @@ async function bundle(name: string, folder: string): Promise<void> {
     external: ["ssh2", "cpu-features", "pg-native"],
     logLevel: "silent",
   });
-  const { output } = await build.generate({ format: "cjs", codeSplitting: false });
+  const { output } = await build.generate({ format: "cjs", codeSplitting: false, outro: keepCompiled });
   await build.close();
   await mkdir(folder, { recursive: true });
   await replaceFile(join(folder, "main.cjs"), output[0].code);
   await replaceFile(join(folder, `pulumi-resource-${name}`), launcher, 0o755);
 }
+
+// Node.js would do it at its exit, but the engine kills its plugins.
+const keepCompiled = 'setTimeout(() => require("node:module").flushCompileCache(), 100).unref();';
 
 // Relative to itself, so that the project can be moved.
 const launcher = `#!/bin/sh

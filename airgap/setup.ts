@@ -120,7 +120,7 @@ async function remembered(): Promise<Decision | undefined> {
 
 function basis(): string {
   const versions = plugins.map(({ name, version }) => `${name}@${version}`);
-  return [project, userHome(), choice() ?? "any", `cli@${cliVersion}`, ...versions].join(" ");
+  return [project, choice() ?? "any", `cli@${cliVersion}`, ...versions].join(" ");
 }
 
 function toolchainOf(decision: Decision, standInImages: readonly string[]): Toolchain {
