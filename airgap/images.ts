@@ -113,7 +113,7 @@ const hooks = {
     echo 'postgres:!:20000::::::' >>"$1/etc/shadow"
     mkdir -p "$1/etc/postgresql-common"
     echo 'create_main_cluster = false' >"$1/etc/postgresql-common/createcluster.conf"`,
-  customize: `chroot "$1" localedef -i en_US -c -f UTF-8 -A /usr/share/locale/locale.alias en_US.UTF-8`,
+  customize: `chroot "$1" localedef -i en_US -c -f UTF-8 en_US.UTF-8`,
 };
 
 const dpkgOptions = [
@@ -121,7 +121,6 @@ const dpkgOptions = [
   "path-include=/usr/share/doc/*/copyright",
   "path-exclude=/usr/share/man/*",
   "path-exclude=/usr/share/locale/*",
-  "path-include=/usr/share/locale/locale.alias",
   "force-confold",
 ];
 
