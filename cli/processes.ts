@@ -39,7 +39,8 @@ export function capture(
 /**
  * Runs a program on this process's terminal and returns its exit code.
  *
- * Ctrl-C reaches the program by itself; this process lives on until the program has ended in its own way.
+ * Ctrl-C reaches the program by itself; this process lives on until the program has ended in its own way. A program
+ * that then fails was interrupted, whatever code it has for that.
  *
  * @param output Where its standard output goes. `stderr` keeps this process's own standard output clean.
  */
@@ -50,7 +51,9 @@ export async function attach(
 ): Promise<number> {
   const { output, ...spawnOptions } = options;
   const child = spawn(command, args, { ...spawnOptions, stdio: ["inherit", output === "stdout" ? 1 : 2, 2] });
+  let interrupted = false;
   const forward = (signal: NodeJS.Signals) => {
+    interrupted ||= signal === "SIGINT";
     // A terminal sends Ctrl-C to the whole group: sent once more, it would be «at once» instead of «in good order».
     if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
   };
@@ -59,7 +62,10 @@ export async function attach(
   try {
     return await new Promise<number>((resolve, reject) => {
       child.on("error", (error) => reject(notStarted(command, error)));
-      child.on("close", (code, signal) => resolve(code ?? signalCode(signal)));
+      child.on("close", (code, signal) => {
+        const result = code ?? signalCode(signal);
+        resolve(interrupted && result !== 0 ? exitCode.interrupted : result);
+      });
     });
   } finally {
     for (const signal of signals) process.off(signal, forward);

@@ -52,7 +52,8 @@ export async function readStackLocks(
   const names = await readdir(locks).catch(() => []);
   const held: StackLock[] = [];
   let dead = 0;
-  for (const name of names) {
+  // Beside each lock is a file of the storage library's own, with the ending .attrs.
+  for (const name of names.filter((each) => each.endsWith(".json"))) {
     const text = await readFile(join(locks, name), "utf8").catch(() => undefined);
     // Gone since the folder was read: its command ended.
     if (text === undefined) continue;

@@ -1,4 +1,5 @@
-import { relative } from "node:path";
+import { join, relative } from "node:path";
+import { withLock } from "../../airgap/lock.ts";
 import { prepareToolchain } from "../../airgap/setup.ts";
 import { connectReport, formatConnectReport, psqlLine } from "../connect.ts";
 import { checkConnection } from "../connection-check.ts";
@@ -39,7 +40,15 @@ export async function start(options: StartOptions): Promise<void> {
     reporter.note(`Image ${image}: a stand-in built here, as it can't be pulled`);
   const pulumi = echoing(await pulumiCommand(stack, toolchain.env), reporter);
   const context: Context = { options, stack, backend, pulumi, reporter };
+  // Pulumi's own lock lasts for one command, and several make a start.
+  const lock = join(environmentsFolder, `${stack}.start.lock`);
+  const waiting = (pid: number) => reporter.note(`Waiting for process ${pid}, which is starting ${stack}`);
+  const outputs = await withLock(lock, waiting, () => bringUp(context));
+  await report(context, outputs, performance.now() - began);
+}
 
+async function bringUp(context: Context): Promise<StackOutputs> {
+  const { options, stack } = context;
   const before = await prepareStack(context);
   if (options.again && before.lifetime === "persistent") {
     throw new UserError(`stack ${stack} keeps its data: --again, which destroys it, is not for it.`, {
@@ -49,8 +58,7 @@ export async function start(options: StartOptions): Promise<void> {
   if (options.again && before.resources > 0) await destroy(context);
   else await settleMissingContainers(context, before);
   await up(context);
-  const outputs = await connectable(context);
-  await report(context, outputs, performance.now() - began);
+  return await connectable(context);
 }
 
 interface Context {
@@ -183,7 +191,8 @@ async function up({ stack, options, pulumi, reporter }: Context): Promise<void> 
   try {
     await pulumi.attach(["up", "--suppress-outputs", ...unasked(stack, options)]);
   } catch (error) {
-    if (error instanceof ChildFailure && stack === developmentStack) {
+    const failed = error instanceof ChildFailure && error.exitCode !== exitCode.interrupted;
+    if (failed && stack === developmentStack) {
       reporter.note(`«./db start --again» throws ${stack} away first, if it is in disorder`);
     }
     throw error;

@@ -107,7 +107,12 @@ describe("a stack's locks", () => {
 
   test("of processes that are gone, that are no Pulumi any more, or that are cut off are dead", async () => {
     // The highest number that Linux gives out is far below this one; 1 lives, and is no Pulumi.
-    const folder = await backend({ "a.json": lock(2 ** 30), "b.json": lock(1), "c.json": '{"pid"' });
+    const folder = await backend({
+      "a.json": lock(2 ** 30),
+      "b.json": lock(1),
+      "c.json": '{"pid"',
+      "c.json.attrs": "{}",
+    });
     expect(await readStackLocks(folder, "project", "development")).toEqual({ held: [], dead: 3 });
     expect(await awaitStackLock(folder, "project", "development", () => {})).toBe(true);
   });
