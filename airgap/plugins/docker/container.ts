@@ -65,10 +65,10 @@ export const container: ResourceDefinition<Engine> = {
         ? await attach(docker, id, planned, context.config)
         : null;
       const found = await inspect(docker, id, context.config);
-      if (found === undefined) throw new RemovedItself(context.urn);
+      // One with `rm` that has ended already.
+      if (found === undefined) throw terraformError(`Error response from daemon: No such container: ${id}`);
       return { id, outputs: withCreateDelta({ ...createdContainerState(found, planned), containerLogs }) };
     } catch (error) {
-      if (error instanceof RemovedItself) throw error;
       const outputs = withCreateDelta(failedState(planned));
       throw new PartialFailure({ id, outputs }, (error as Error).message);
     }
@@ -127,13 +127,6 @@ export const container: ResourceDefinition<Engine> = {
     }
   },
 };
-
-/** A container with `rm` has ended while it was created, which leaves nothing to keep. */
-class RemovedItself extends Error {
-  constructor(urn: string) {
-    super(`expected non-nil error with nil state during Create of ${urn}`);
-  }
-}
 
 function containerDiff(diff: DetailedDiff, state: Properties, inputs: Properties): DetailedDiff {
   const result = computedDiff(containerSchema, diff, state, inputs);
