@@ -188,7 +188,7 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
     // The plugin takes a missing memorySwap for a change at every run; the same value means: no swap.
     memory,
     memorySwap: memory,
-    ...(settings.cpus === undefined ? {} : { cpus: String(settings.cpus) }),
+    ...cpuLimit(settings.cpus),
     shmSize: Math.max(1, toMebibytes(settings.shmSize)),
     logDriver: "json-file",
     logOpts: { "max-size": "10m", "max-file": "5" },
@@ -214,6 +214,12 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
       },
     ],
   };
+}
+
+/** As share of a period, in microseconds: the plugin's own `cpus` comes back in another spelling, as a change. */
+export function cpuLimit(cores: number | undefined): { cpuPeriod?: number; cpuQuota?: number } {
+  const period = 100_000;
+  return cores === undefined ? {} : { cpuPeriod: period, cpuQuota: Math.round(cores * period) };
 }
 
 /** Seconds as Docker's API gives them back (Go's time.Duration): another spelling is a change after a refresh. */

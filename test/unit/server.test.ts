@@ -9,7 +9,7 @@ import { hostBasedAuthentication, identityMap } from "../../components/server/ac
 import { bootstrapSql } from "../../components/server/bootstrap.ts";
 import { dataPaths } from "../../components/server/files.ts";
 import { readInitScripts } from "../../components/server/init-scripts.ts";
-import { goDuration } from "../../components/server/postgres-server.ts";
+import { cpuLimit, goDuration } from "../../components/server/postgres-server.ts";
 import { memorySettings, serverCommand, serverParameters } from "../../components/server/server-settings.ts";
 import { parseSettings, type Settings } from "../../components/settings.ts";
 
@@ -204,6 +204,14 @@ describe("labels", () => {
       { label: "postgresql-environments.stack", value: "s" },
       { label: "team", value: "x" },
     ]);
+  });
+});
+
+describe("a CPU limit", () => {
+  it("is a share of a period, and absent where there is none", () => {
+    expect(cpuLimit(1.5)).toEqual({ cpuPeriod: 100_000, cpuQuota: 150_000 });
+    expect(cpuLimit(0.01)).toEqual({ cpuPeriod: 100_000, cpuQuota: 1_000 });
+    expect(cpuLimit(undefined)).toEqual({});
   });
 });
 
