@@ -6,18 +6,18 @@ import { mockEngine } from "../support/mocks.ts";
 const root = new URL("../../", import.meta.url);
 const project = parse(readFileSync(new URL("Pulumi.yaml", root), "utf8"));
 
+/** Keys may be written with the project's name in front: `pulumi config set` does so. */
+const longKey = (key: string) => (key.includes(":") ? key : `${project.name}:${key}`);
+
 /** The configuration that the engine hands to the program: the stack's file over the project's defaults. */
 function configurationOf(stack: string): Record<string, string> {
-  const own = parse(readFileSync(new URL(`Pulumi.${stack}.yaml`, root), "utf8")).config as Record<
-    string,
-    unknown
-  >;
+  const own = parse(readFileSync(new URL(`Pulumi.${stack}.yaml`, root), "utf8")).config as object;
   const defaults = Object.entries(project.config as Record<string, { default?: unknown }>)
     .filter(([, { default: value }]) => value !== undefined)
     .map(([key, entry]): [string, unknown] => [key, entry.default]);
   return Object.fromEntries(
-    Object.entries({ ...Object.fromEntries(defaults), ...own }).map(([key, value]) => [
-      `${project.name}:${key}`,
+    [...defaults, ...Object.entries(own)].map(([key, value]) => [
+      longKey(key),
       typeof value === "string" ? value : JSON.stringify(value),
     ]),
   );
@@ -48,7 +48,8 @@ it("production comes up as its stack file says", async () => {
   expect(program.tls.mode).toBe("require");
   expect(registered.filter(({ type }) => type.endsWith(":Volume"))).toHaveLength(1);
   const container = registered.find(({ type }) => type.endsWith(":Container"));
-  expect(container?.inputs.ports).toEqual([{ internal: 5432, external: 5432, ip: "127.0.0.1" }]);
+  const external = Number(configurationOf("production")[longKey("port")]);
+  expect(container?.inputs.ports).toEqual([{ internal: 5432, external, ip: "127.0.0.1" }]);
 });
 
 it("fits on a page", () => {

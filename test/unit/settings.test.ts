@@ -247,11 +247,12 @@ describe("Pulumi.yaml", () => {
     const declared = Object.fromEntries(
       keys.filter(([, key]) => key.declared).map(([name, key]) => [name, key.declared]),
     );
+    const entries = Object.entries(project.config as Record<string, { description: string }>);
     const inFile = Object.fromEntries(
-      Object.entries(project.config as Record<string, { description: string }>).map(([name, entry]) => {
-        const { description: _, ...rest } = entry;
-        return [name, rest];
-      }),
+      entries
+        // `pulumi new` adds a key of Pulumi's own to a project made from this one.
+        .filter(([name]) => !name.startsWith("pulumi:"))
+        .map(([name, { description: _, ...rest }]) => [name, rest]),
     );
     expect(inFile).toEqual(declared);
   });
