@@ -13,7 +13,7 @@ const stamp = join(standInHome, "plugins", "stand-ins");
 const downloadPatience = 15_000;
 
 /** The plugins that are not in a Pulumi home. */
-async function missingIn(home: string): Promise<readonly PulumiPlugin[]> {
+export async function missingPlugins(home: string): Promise<readonly PulumiPlugin[]> {
   const found = await Promise.all(
     plugins.map((plugin) => realpath(pluginFolder(home, plugin)).catch(() => undefined)),
   );
@@ -26,7 +26,7 @@ async function missingIn(home: string): Promise<readonly PulumiPlugin[]> {
  * @returns Those that are out of reach.
  */
 export async function downloadPlugins(reporter: StepReporter, cli: string): Promise<readonly PulumiPlugin[]> {
-  const missing = await missingIn(userHome());
+  const missing = await missingPlugins(userHome());
   if (missing.length === 0) return [];
   return runStep(reporter, "Downloading Pulumi plugins", async (step) => {
     for (const { name, version } of missing) {
@@ -39,7 +39,7 @@ export async function downloadPlugins(reporter: StepReporter, cli: string): Prom
       } catch (error) {
         if (!(error instanceof CommandFailed)) throw error;
         // All of them come from one server.
-        return { result: await missingIn(userHome()), note: "out of reach" };
+        return { result: await missingPlugins(userHome()), note: "out of reach" };
       }
     }
     return { result: [], note: missing.map(({ name }) => name).join(", ") };
@@ -54,7 +54,7 @@ export async function downloadPlugins(reporter: StepReporter, cli: string): Prom
  * @returns The names of the plugins that are stand-ins.
  */
 export async function preparePlugins(reporter: StepReporter, all: boolean): Promise<string[]> {
-  const standIns = all ? plugins : await missingIn(userHome());
+  const standIns = all ? plugins : await missingPlugins(userHome());
   const names = standIns.map(({ name }) => name);
   const state = await digest(
     [sources, join(project, "package-lock.json"), import.meta.filename],
@@ -62,7 +62,7 @@ export async function preparePlugins(reporter: StepReporter, all: boolean): Prom
   );
   if (
     (await readFile(stamp, "utf8").catch(() => "")) === state &&
-    (await missingIn(standInHome)).length === 0
+    (await missingPlugins(standInHome)).length === 0
   ) {
     return names;
   }

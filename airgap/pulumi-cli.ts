@@ -1,5 +1,6 @@
 import { access, constants, mkdir, readFile, realpath, rename } from "node:fs/promises";
 import { basename, delimiter, dirname, join, sep } from "node:path";
+import { z } from "zod";
 import { exitCode, UserError } from "../cli/errors.ts";
 import { runStep, type StepReporter } from "../cli/steps.ts";
 import { removeTree } from "./files.ts";
@@ -99,13 +100,13 @@ export async function buildCli(reporter: StepReporter): Promise<PulumiCli> {
     const settings = {
       cwd: module,
       nice: true,
-      env: { CGO_ENABLED: "0", GOFLAGS: "-mod=readonly -trimpath", ...go.env },
+      env: { CGO_ENABLED: "0", GOFLAGS: "-mod=readonly -trimpath", GOTOOLCHAIN: "local", GOROOT: "" },
     };
     let modules = 0;
     let packages = 0;
     await mkdir(output, { recursive: true });
     try {
-      const all = await run(go.path, ["list", "-deps", ...Object.values(commands)], {
+      const all = await run(go, ["list", "-deps", ...Object.values(commands)], {
         ...settings,
         onLine: (line) => {
           if (line.startsWith("go: downloading")) step.progress(`${++modules} modules downloaded`);
@@ -114,7 +115,7 @@ export async function buildCli(reporter: StepReporter): Promise<PulumiCli> {
       const total = all.split("\n").length;
       for (const [name, source] of Object.entries(commands)) {
         const args = ["build", "-v", "-ldflags", linkerFlags, "-o", join(output, name), source];
-        await run(go.path, args, {
+        await run(go, args, {
           ...settings,
           onLine: () => step.progress(`${++packages} of at most ${total} packages compiled`),
         });
@@ -139,41 +140,54 @@ async function isBuilt(folder: string): Promise<boolean> {
   return found.every(Boolean);
 }
 
-interface Go {
-  readonly path: string;
-  readonly env: Readonly<Record<string, string>>;
-}
-
-async function findGo(reporter: StepReporter): Promise<Go> {
-  const goVersion = /^go (\S+)$/m.exec(await readFile(join(module, "go.mod"), "utf8"))?.[1] ?? "";
-  const go = await usableGo(goVersion);
-  if (go) return go;
-  await installPackages(reporter, ["golang-go"], {
-    missing: `Go ${goVersion} or later is needed to build the Pulumi CLI, which can't be downloaded here.`,
-    next: "Install Go (any release from 1.21 on fetches the one that is needed), then run this again.",
-  });
-  const installed = await usableGo(goVersion);
-  if (installed) return installed;
-  throw new UserError(
-    "The Go release of this system is older than 1.21 and can't fetch the one that is needed.",
-    {
-      next: `Install Go ${goVersion} or later and put it on PATH, then run this again.`,
-      exitCode: exitCode.missing,
-    },
-  );
-}
-
-/** @param goVersion The release that the module asks for. */
-async function usableGo(goVersion: string): Promise<Go | undefined> {
-  for (const path of ["go", "/usr/local/go/bin/go", "/usr/lib/go/bin/go"]) {
-    const text = await run(path, ["env", "GOVERSION"], { env: { GOTOOLCHAIN: "local" }, cwd: "/" }).catch(
-      () => "",
-    );
-    const version = /^go(\d+\.\d+(?:\.\d+)?)/.exec(text)?.[1];
-    if (version === undefined) continue;
-    if (isNewEnough(version, goVersion)) return { path, env: {} };
-    // From 1.21 on, Go fetches a newer toolchain as a module.
-    if (isNewEnough(version, "1.21")) return { path, env: { GOTOOLCHAIN: `go${goVersion}` } };
+/** @returns The path of a `go` command of the release that the module asks for, or a later one. */
+async function findGo(reporter: StepReporter): Promise<string> {
+  const wanted = /^go (\S+)$/m.exec(await readFile(join(module, "go.mod"), "utf8"))?.[1] ?? "";
+  let newest = await newestGo();
+  if (!newest) {
+    await installPackages(reporter, ["golang-go"], {
+      missing: `Go is needed to build the Pulumi CLI, which can't be downloaded here.`,
+      next: `Install Go ${wanted} or later (an older one fetches that release), then run this again.`,
+    });
+    newest = await newestGo();
   }
-  return undefined;
+  if (newest && isNewEnough(newest.version, wanted)) return newest.path;
+  return fetchGo(reporter, newest?.path ?? "go", wanted);
+}
+
+async function newestGo(): Promise<{ path: string; version: string } | undefined> {
+  let newest: { path: string; version: string } | undefined;
+  for (const path of ["go", "/usr/local/go/bin/go"]) {
+    const text = await run(path, ["version"], { env: { GOTOOLCHAIN: "local" }, cwd: "/" }).catch(() => "");
+    const version = /go(\d+\.\d+(?:\.\d+)?)/.exec(text)?.[1];
+    if (version && (!newest || isNewEnough(version, newest.version))) newest = { path, version };
+  }
+  return newest;
+}
+
+/**
+ * Fetches a Go release with an older one. Go's own way to do that is newer than what Debian ships; but a release is an
+ * ordinary module, checked like any other, whose commands only have to be made executable.
+ */
+async function fetchGo(reporter: StepReporter, go: string, wanted: string): Promise<string> {
+  return runStep(reporter, `Fetching Go ${wanted}`, async () => {
+    try {
+      const [system, processor] = (await run(go, ["env", "GOOS", "GOARCH"])).split("\n");
+      const name = `golang.org/toolchain@v0.0.1-go${wanted}.${system}-${processor}`;
+      const text = await run(go, ["mod", "download", "-json", name], {
+        cwd: "/",
+        env: { GOTOOLCHAIN: "local", GOROOT: "" },
+      });
+      const { Dir: folder } = z.object({ Dir: z.string() }).parse(JSON.parse(text));
+      await run("chmod", ["-R", "u+x", join(folder, "bin"), join(folder, "pkg", "tool")]);
+      return { result: join(folder, "bin", "go") };
+    } catch (error) {
+      if (!(error instanceof CommandFailed)) throw error;
+      throw new UserError(`Go ${wanted} could not be fetched. ${error.message}`, {
+        next: `Install Go ${wanted} or later and put it on PATH, then run this again.`,
+        exitCode: exitCode.missing,
+        cause: error,
+      });
+    }
+  });
 }

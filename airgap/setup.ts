@@ -2,7 +2,7 @@ import { access, constants, readFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { z } from "zod";
 import type { StepReporter } from "../cli/steps.ts";
-import { downloadPlugins, preparePlugins } from "./bundle.ts";
+import { downloadPlugins, missingPlugins, preparePlugins } from "./bundle.ts";
 import { type Choice, choiceVariable, type Decision, decide, parseChoice, type Sources } from "./decision.ts";
 import { prepareEngine } from "./engine.ts";
 import { removeTree, replaceFile, replaceLink } from "./files.ts";
@@ -114,8 +114,10 @@ async function remembered(): Promise<Decision | undefined> {
     .then((text) => decisionSchema.parse(JSON.parse(text)))
     .catch(() => undefined);
   if (decision?.basis !== basis()) return undefined;
-  // A genuine CLI that was removed; one built here is simply built again.
-  return !decision.cli.genuine || (await exists(decision.cli.path, constants.X_OK)) ? decision : undefined;
+  // Genuine parts that were removed; one built here is simply built again.
+  if (decision.cli.genuine && !(await exists(decision.cli.path, constants.X_OK))) return undefined;
+  if (decision.mode === "genuine" && (await missingPlugins(userHome())).length > 0) return undefined;
+  return decision;
 }
 
 function basis(): string {
