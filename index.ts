@@ -1,3 +1,4 @@
+import * as pulumi from "@pulumi/pulumi";
 import { PostgresEnvironment } from "./components/postgres-environment.ts";
 import { readSettings } from "./components/settings.ts";
 
@@ -9,8 +10,11 @@ const { app } = environment.connections;
 export const DB_DRIVER = "postgres";
 /** Connection URL of the application, as seen from the Docker host. */
 export const DB_SOURCE = app.apply((login) => login.host.source);
-/** For each login (app, migrator, readonly, superuser): name, password, and where it connects from host and network. */
-export const connections = environment.connections;
+/**
+ * For each login (app, migrator, readonly, superuser): name, password, and where it connects from host and network.
+ * Secret as a whole: tools that hand on outputs one by one, such as pulumi/actions, hide none that has secrets only within.
+ */
+export const connections = pulumi.secret(environment.connections);
 /** What DB_SOURCE says of TLS, and the authority (PEM) that verifies the server. */
 export const tls = { mode: settings.sslMode, ca: environment.ca };
 export const lifetime = settings.lifetime;

@@ -52,6 +52,14 @@ it("production comes up as its stack file says", async () => {
   expect(container?.inputs.ports).toEqual([{ internal: 5432, external, ip: "127.0.0.1" }]);
 });
 
+it("hides every output that has a password in it as a whole", async () => {
+  const { program } = await run("production");
+  const { isSecret } = await import("@pulumi/pulumi");
+  expect(await isSecret(program.DB_SOURCE)).toBe(true);
+  expect(await isSecret(program.connections)).toBe(true);
+  expect(await isSecret(program.migrations)).toBe(false);
+});
+
 it("fits on a page", () => {
   expect(readFileSync(new URL("index.ts", root), "utf8").split("\n").length).toBeLessThan(60);
 });
