@@ -1,3 +1,4 @@
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCode, UserError } from "../cli/errors.ts";
 import { capture } from "../cli/processes.ts";
@@ -136,7 +137,6 @@ function bootstrapArguments(image: StandInImage): string[] {
     `--essential-hook=${hooks.essential}`,
     `--customize-hook=${hooks.customize}`,
     image.suite,
-    "-",
   ];
 }
 
@@ -208,18 +208,20 @@ async function importRoot(
   root: string,
   progress: (text: string) => void,
 ): Promise<void> {
+  await mkdir(unfinished, { recursive: true });
+  // A file, not a pipe: docker import takes the archive of a bootstrap that failed for an image.
+  const archive = join(unfinished, `${image.suite}-${image.major}.tar`);
   const mirror = await debianMirror();
-  await run("mkdir", ["-p", unfinished]);
-  // Named once mmdebstrap has succeeded too: docker import takes an empty archive for an image.
-  const id = await run("docker", ["import", `--change=LABEL ${airgapLabel}=1`, "-"], {
+  await run("mmdebstrap", [...bootstrapArguments(image), archive, ...(mirror ? [mirror] : [])], {
     nice: true,
     env: { TMPDIR: unfinished },
-    from: { command: "mmdebstrap", args: [...bootstrapArguments(image), ...(mirror ? [mirror] : [])] },
     onLine: (line) => {
       if (line.startsWith("I: ") && !line.includes("hook")) progress(line.slice(3));
     },
   });
-  await run("docker", ["tag", id, root]);
+  progress("importing the archive");
+  await run("docker", ["import", `--change=LABEL ${airgapLabel}=1`, archive, root]);
+  await rm(archive);
 }
 
 async function installBootstrap(reporter: StepReporter): Promise<void> {

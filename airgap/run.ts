@@ -1,4 +1,5 @@
-import { type SpawnOptions, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { isAlive } from "../cli/processes.ts";
 
@@ -11,8 +12,6 @@ export interface Run {
   readonly silence?: number;
   /** Lowers the priority, for work that takes minutes and should leave the machine usable. */
   readonly nice?: boolean;
-  /** Where the first command of a pipe gets its standard input from: another command's standard output. */
-  readonly from?: { readonly command: string; readonly args: readonly string[] };
 }
 
 /** A command that could not be started, ended with another code than 0, or hung. */
@@ -36,29 +35,17 @@ export class CommandFailed extends Error {
  * @throws {CommandFailed}
  */
 export async function run(command: string, args: readonly string[], options: Run = {}): Promise<string> {
-  const { onLine, silence, from } = options;
-  const settings: SpawnOptions = {
+  const { onLine, silence } = options;
+  const child = spawn(...(options.nice ? nice(command, args) : ([command, args] as const)), {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
     detached: true,
-  };
-  const prefixed = (name: string, rest: readonly string[]) =>
-    options.nice ? spawnNice(name, rest) : ([name, rest] as const);
-  const source =
-    from && spawn(...prefixed(from.command, from.args), { ...settings, stdio: ["ignore", "pipe", "pipe"] });
-  const child = spawn(...prefixed(command, args), {
-    ...settings,
-    stdio: [source?.stdout ?? "ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
-  // The child has its own copy; with ours open, the source would never learn that the child is gone.
-  source?.stdout?.destroy();
-  const running = source ? [source, child] : [child];
+  const end = () => endGroup(child.pid);
 
   let hung = false;
   let timer: NodeJS.Timeout | undefined;
-  const end = () => {
-    for (const each of running) endGroup(each.pid);
-  };
   const alive = () => {
     if (silence === undefined) return;
     clearTimeout(timer);
@@ -70,14 +57,9 @@ export async function run(command: string, args: readonly string[], options: Run
   alive();
   const last: string[] = [];
   const stdout: string[] = [];
-  for (const [stream, keep] of [
-    [child.stdout, stdout],
-    [child.stderr, undefined],
-    [source?.stderr, undefined],
-  ] as const) {
-    if (!stream) continue;
+  for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {
-      keep?.push(line);
+      if (stream === child.stdout) stdout.push(line);
       last.push(line);
       if (last.length > 40) last.shift();
       alive();
@@ -85,38 +67,24 @@ export async function run(command: string, args: readonly string[], options: Run
     });
   }
 
-  const ended = endWithThisProcess(end);
+  const undo = endWithThisProcess(end);
   try {
-    const codes = await Promise.all(
-      running.map(
-        (each) =>
-          new Promise<string | undefined>((resolve, reject) => {
-            each.on("error", reject);
-            each.on("close", (code, signal) =>
-              resolve(
-                code === 0 ? undefined : signal ? `was ended by ${signal}` : `failed with exit code ${code}`,
-              ),
-            );
-          }),
-      ),
-    );
-    const names = [from?.command, command].slice(source ? 0 : 1);
-    const failed = codes.findIndex((problem) => problem !== undefined);
-    if (hung)
-      throw new CommandFailed(`${command} showed no sign of life for ${silence} ms.`, last.join("\n"));
-    if (failed >= 0) throw new CommandFailed(`${names[failed]} ${codes[failed]}.`, last.join("\n"));
+    const [code, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
+    const output = last.join("\n");
+    if (hung) throw new CommandFailed(`${command} showed no sign of life for ${silence} ms.`, output);
+    if (signal) throw new CommandFailed(`${command} was ended by ${signal}.`, output);
+    if (code !== 0) throw new CommandFailed(`${command} failed with exit code ${code}.`, output);
     return stdout.join("\n");
   } catch (error) {
-    end();
     if (error instanceof CommandFailed) throw error;
     throw new CommandFailed(`${command} can't be run: ${(error as Error).message}.`, "");
   } finally {
     clearTimeout(timer);
-    ended();
+    undo();
   }
 }
 
-function spawnNice(command: string, args: readonly string[]) {
+function nice(command: string, args: readonly string[]) {
   return ["nice", ["-n", "10", command, ...args]] as const;
 }
 

@@ -48,13 +48,6 @@ describe("a command that is run", () => {
     await expect.poll(() => isRunning(child)).toBe(false);
   });
 
-  it("reads what another command writes, and fails where that one fails", async () => {
-    const from = (script: string) => ({ from: { command: "sh", args: ["-c", script] } });
-
-    expect(await run("cat", [], from("echo piped"))).toBe("piped");
-    await expect(run("cat", [], from("echo half; exit 9"))).rejects.toThrow("sh failed with exit code 9.");
-  });
-
   it("ends with the process that runs it", async () => {
     const script = `
       const { run } = await import(${JSON.stringify(new URL("../../airgap/run.ts", import.meta.url).href)});
