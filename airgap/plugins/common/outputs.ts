@@ -9,6 +9,11 @@ export interface Timeouts {
   delete?: number;
 }
 
+/** The limits that hold for a resource, where the program sets one for an operation. */
+export function withCustomTimeout(timeouts: Timeouts, operation: keyof Timeouts, seconds: number): Timeouts {
+  return timeouts[operation] !== undefined && seconds > 0 ? { ...timeouts, [operation]: seconds } : timeouts;
+}
+
 /** Outputs as a preview shows them: what is given, else the default, else unknown where it is computed. */
 export function proposedOutputs(schema: Schema, state: Properties, inputs: Properties): Properties {
   const outputs: Properties = { ...state };

@@ -121,6 +121,16 @@ export function defaultOf(property: PropertySchema): Value | undefined {
   return typeof property.default === "function" ? property.default() : property.default;
 }
 
+/** Inputs with the defaults that stand in the outputs only. */
+export function withDefaults(schema: Schema, inputs: Properties): Properties {
+  const result = { ...inputs };
+  for (const [name, property] of Object.entries(schema)) {
+    const standard = property.input === false || property.autoName ? undefined : defaultOf(property);
+    if (result[name] === undefined && standard !== undefined) result[name] = standard;
+  }
+  return result;
+}
+
 function unknownProperty(at: string, schema: Schema, path: string, what: string): string {
   const known = Object.keys(schema).filter((name) => schema[name]?.input !== false);
   return (
