@@ -43,6 +43,13 @@ export function servePlugin<Config>(definition: PluginDefinition<Config>): void 
     if (error) throw error;
     process.stdout.write(`${port}\n`);
   });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      // What the plugin started ends with it.
+      abort.abort(new Error("the plugin was stopped"));
+      process.exit(1);
+    });
+  }
   const parent = process.ppid;
   setInterval(() => {
     if (process.ppid === parent) return;

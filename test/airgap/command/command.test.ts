@@ -226,6 +226,23 @@ test("a cancelled command is killed with all that it started, and none is starte
   }
 });
 
+test("a plugin that is stopped takes its commands along", async () => {
+  const own = await PluginClient.start(main);
+  try {
+    const file = join(folder, "stopped");
+    const running = own.create(token, { create: `sleep 60 & echo $$ $! > ${file}; wait` });
+    const ended = expect(running).rejects.toThrow();
+    await expect.poll(() => existsSync(file) && readFileSync(file, "utf8")).toMatch(/\d+ \d+/);
+    own.process.kill("SIGTERM");
+    await ended;
+    for (const pid of readFileSync(file, "utf8").trim().split(" ")) {
+      await expect.poll(() => isRunning(pid)).toBe(false);
+    }
+  } finally {
+    own.stop();
+  }
+});
+
 test("a plugin ends when the engine is gone", async () => {
   // A shell stands for the engine: it starts the plugin, and is then killed without a chance to end it.
   const engine = spawn("/bin/sh", ["-c", '"$0" "$1" & echo $!; wait', process.execPath, main], {
