@@ -85,12 +85,12 @@ export class Server {
   }
 
   async #connect(database: string): Promise<PoolClient> {
-    let pool = this.#pools.get(database);
-    if (pool === undefined) {
-      pool = createPool(this.settings, database);
-      this.#pools.set(database, pool);
-    }
     try {
+      let pool = this.#pools.get(database);
+      if (pool === undefined) {
+        pool = createPool(this.settings, database);
+        this.#pools.set(database, pool);
+      }
       return await pool.connect();
     } catch (error) {
       const { host } = this.settings;

@@ -194,7 +194,8 @@ test.each(["%", "?", "#"])("nothing in a database with %s in its name can be rea
   const name = `a${character}20b`;
   const made = await sandbox.make(database, { name });
   expect(await failure(sandbox.make(tokens.schema, { name: "s", database: name }))).toBe(
-    `the postgresql plugin cannot connect to a database whose name has the character "${character}": ` +
+    "error connecting to PostgreSQL server 127.0.0.1 (scheme: postgres): " +
+      `the postgresql plugin cannot connect to a database whose name has the character "${character}": ` +
       `"${name}"; choose another name`,
   );
   await sandbox.remove(made);

@@ -83,11 +83,6 @@ export class Sandbox {
     return stdout;
   }
 
-  async restart(): Promise<void> {
-    await run("docker", ["restart", this.#container]);
-    await untilReady(this.port);
-  }
-
   /** Rows as lists of their values. */
   async sql(database: string, text: string, login: Login = {}): Promise<unknown[][]> {
     const client = new pg.Client({ ...connectionOf(this.port), database, ...login });
