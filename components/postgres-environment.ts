@@ -71,7 +71,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       },
       { parent: this },
     );
-    const livesWith = settings.lifetime === "ephemeral" ? this.server.container : undefined;
+    const livesWith = settings.lifetime === "ephemeral" ? this.server.ready : undefined;
 
     const endpoints = {
       host: { host: settings.host, port: this.server.port },

@@ -53,7 +53,7 @@ function docker(...args: string[]): string {
   if (result.status !== 0) {
     stop(
       2,
-      `docker ${args.join(" ")} failed: ${result.stderr.trim()}\nSee that Docker runs and answers (docker info), then run pulumi up again. If the container is gone: pulumi up --refresh`,
+      `docker ${args.join(" ")} failed: ${result.stderr.trim()}\nSee that Docker runs and answers (docker info), then run pulumi up again. If the container is gone: pulumi up --refresh --run-program`,
     );
   }
   return result.stdout;

@@ -2,6 +2,7 @@ import * as command from "@pulumi/command";
 import * as postgresql from "@pulumi/postgresql";
 import * as pulumi from "@pulumi/pulumi";
 import { extensionsSchema, maintenanceDatabase, type RoleNames } from "../names.ts";
+import { remadeWith } from "../remade-with.ts";
 import type { ExtensionSetting } from "../settings.ts";
 import { type RoleKey, roleDefinitions } from "./roles.ts";
 
@@ -96,7 +97,7 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       // one, because all goes with the container. `deletedWith` says the latter too, but up to CLI 3.259 it drops
       // everything in the live server, one by one, when the container is replaced.
       retainOnDelete: true,
-      ...(livesWith ? { replaceWith: [livesWith] } : {}),
+      ...remadeWith(livesWith),
       ...options,
     };
   }
@@ -257,7 +258,7 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       {
         parent: this,
         dependsOn: [database, ...before],
-        ...(livesWith ? { replaceWith: [livesWith] } : {}),
+        ...remadeWith(livesWith),
       },
     );
     return extensions.map(

@@ -1,6 +1,7 @@
 import * as command from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { Migration } from "../../migrator/files.ts";
+import { remadeWith } from "../remade-with.ts";
 
 export interface SchemaMigrationsArgs {
   readonly migrations: readonly Migration[];
@@ -44,7 +45,7 @@ export class SchemaMigrations extends pulumi.ComponentResource {
       {
         parent: this,
         dependsOn: [...args.after],
-        ...(args.livesWith ? { replaceWith: [args.livesWith] } : {}),
+        ...remadeWith(args.livesWith),
       },
     );
     this.applied = run.id.apply(() => args.migrations.map((migration) => migration.name));

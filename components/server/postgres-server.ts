@@ -88,13 +88,15 @@ export class PostgresServer extends pulumi.ComponentResource {
         create: "node readiness/await-healthy.ts",
         environment: {
           CONTAINER: this.container.name,
-          // Not read: a new container has a new id, and only a changed input makes the command run again.
-          CONTAINER_ID: this.container.id,
+          // Not read: a new container has a new id, and only a changed input makes the command run again. Not a trigger,
+          // whose change replaces: protection would refuse that.
+          ...(settings.lifetime === "persistent" ? { CONTAINER_ID: this.container.id } : {}),
           TIMEOUT: String(
             healthCheck.startPeriod +
               (healthCheck.interval + healthCheck.timeout) * (healthCheck.retries + 1),
           ),
         },
+        ...(settings.lifetime === "ephemeral" ? { triggers: [this.container.id] } : {}),
       },
       { parent: this },
     );
@@ -125,7 +127,7 @@ function publishedPort(ports: { internal: number; external?: number | undefined 
   const external = ports?.find((port) => port.internal === serverPort)?.external;
   if (external === undefined) {
     throw new pulumi.RunError(
-      "The server's container has no published port any more. Bring Docker and the stack together again: pulumi up --refresh",
+      "The server's container has no published port any more. Bring Docker and the stack together again: pulumi up --refresh --run-program",
     );
   }
   return external;
