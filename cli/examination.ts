@@ -7,11 +7,11 @@ import { pluginFolder, plugins } from "../airgap/folders.ts";
 import { airgapLabel, labelsOf } from "../airgap/images.ts";
 import { rememberedToolchain } from "../airgap/setup.ts";
 import { findObjects, stackLabels } from "./docker.ts";
-import { readStackFile, usesPassphrase } from "./passphrase.ts";
+import { usesPassphrase } from "./passphrase.ts";
 import { capture } from "./processes.ts";
 import { developmentStack, findExecutable, projectRoot } from "./project.ts";
+import { imageSetting, readStackFile, textSetting } from "./stack-files.ts";
 import { readStackLocks } from "./stack-lock.ts";
-import { imageSetting, textSetting } from "./stack-settings.ts";
 import { readStateBackend, type StateBackend } from "./state-backend.ts";
 
 /** One thing that an environment needs, or that is good to know. */
@@ -149,7 +149,7 @@ async function stackFiles(): Promise<string[]> {
 /** The images of all stacks, each once. */
 async function imageNames({ project }: StateBackend, stacks: readonly string[]): Promise<string[]> {
   const files = await Promise.all(stacks.map(readStackFile));
-  return [...new Set(files.map((file) => imageSetting(file ?? "", project)))];
+  return [...new Set(files.map((file) => imageSetting(file, project)))];
 }
 
 async function imageFinding(image: string): Promise<Finding> {
@@ -184,7 +184,7 @@ const fileState = z.object({
 
 async function stackFinding(backend: StateBackend, stack: string): Promise<Finding> {
   const name = `Stack ${stack}`;
-  const passphrase = await passphraseText(stack);
+  const passphrase = await passphraseText(backend, stack);
   if (backend.folder === undefined) {
     return { name, status: passphrase.isSet ? "ok" : "note", found: `settings are here; ${passphrase.text}` };
   }
@@ -213,9 +213,13 @@ async function resourceCount(folder: string, project: string, stack: string): Pr
   return fileState.safeParse(JSON.parse(text)).data?.checkpoint.latest?.resources?.length ?? 0;
 }
 
-async function passphraseText(stack: string): Promise<{ text: string; isSet: boolean }> {
+async function passphraseText(
+  backend: StateBackend,
+  stack: string,
+): Promise<{ text: string; isSet: boolean }> {
   const stackFile = await readStackFile(stack);
-  if (!usesPassphrase(stackFile, process.env)) return { text: "needs no passphrase", isSet: true };
+  if (!usesPassphrase({ stack, stackFile, backendUrl: backend.url }))
+    return { text: "needs no passphrase", isSet: true };
   if (stack === developmentStack) return { text: "the empty passphrase", isSet: true };
   for (const variable of ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"]) {
     if (process.env[variable]) return { text: `passphrase set by ${variable}`, isSet: true };
@@ -225,7 +229,7 @@ async function passphraseText(stack: string): Promise<{ text: string; isSet: boo
 
 /** Whether somebody else listens where the stack's server is to listen. */
 async function portFinding({ project }: StateBackend, stack: string): Promise<Finding | undefined> {
-  const stackFile = (await readStackFile(stack)) ?? "";
+  const stackFile = await readStackFile(stack);
   const fallback = textSetting(stackFile, project, "profile") === "production" ? "5432" : undefined;
   const port = Number(textSetting(stackFile, project, "port") ?? fallback);
   if (!Number.isInteger(port) || port < 1 || port > 65535) return undefined;

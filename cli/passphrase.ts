@@ -1,7 +1,14 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { exitCode, UserError } from "./errors.ts";
-import { developmentStack, projectRoot } from "./project.ts";
+import { developmentStack } from "./project.ts";
+import { parseLeniently } from "./stack-files.ts";
+
+export interface PassphraseUse {
+  readonly stack: string;
+  /** Text of Pulumi.<stack>.yaml; undefined: there is none yet. */
+  readonly stackFile: string | undefined;
+  /** Where the state is; empty: wherever `pulumi login` says. */
+  readonly backendUrl: string;
+}
 
 /**
  * Variables that give Pulumi the stack's passphrase.
@@ -9,15 +16,14 @@ import { developmentStack, projectRoot } from "./project.ts";
  * `development` is thrown away and rebuilt, so its secrets are open: Pulumi.development.yaml is made with the empty
  * passphrase. Every other stack gets what the caller's environment has, and nothing instead of it.
  *
- * @param stackFile Text of Pulumi.<stack>.yaml; undefined: there is none yet.
  * @throws UserError where a passphrase is needed and none is set.
  */
 export function passphraseVariables(
-  stack: string,
-  stackFile: string | undefined,
+  use: PassphraseUse,
   environment: NodeJS.ProcessEnv,
 ): Record<string, string> {
-  if (!usesPassphrase(stackFile, environment)) return {};
+  const { stack } = use;
+  if (!usesPassphrase(use)) return {};
   // Both names are given, because Pulumi prefers the first and the caller's may be another stack's.
   if (stack === developmentStack) return { PULUMI_CONFIG_PASSPHRASE: "", PULUMI_CONFIG_PASSPHRASE_FILE: "" };
   if (environment.PULUMI_CONFIG_PASSPHRASE || environment.PULUMI_CONFIG_PASSPHRASE_FILE) return {};
@@ -36,15 +42,10 @@ export function passphraseVariables(
 }
 
 /** A key service (`secretsprovider:`) or Pulumi Cloud takes the passphrase's place. */
-export function usesPassphrase(stackFile: string | undefined, environment: NodeJS.ProcessEnv): boolean {
-  if (stackFile !== undefined) {
-    const provider = /^secretsprovider:\s*["']?([^"'\s]+)/m.exec(stackFile)?.[1];
-    if (provider !== undefined && provider !== "passphrase" && provider !== "default") return false;
-    if (/^encryptionsalt:/m.test(stackFile)) return true;
-  }
-  return !/^https?:/.test(environment.PULUMI_BACKEND_URL ?? "");
-}
-
-export async function readStackFile(stack: string): Promise<string | undefined> {
-  return await readFile(join(projectRoot, `Pulumi.${stack}.yaml`), "utf8").catch(() => undefined);
+export function usesPassphrase({ stackFile, backendUrl }: PassphraseUse): boolean {
+  const { secretsprovider, encryptionsalt } = parseLeniently(stackFile ?? "");
+  const isOther = typeof secretsprovider === "string" && !["passphrase", "default"].includes(secretsprovider);
+  if (isOther) return false;
+  if (encryptionsalt !== undefined || secretsprovider === "passphrase") return true;
+  return backendUrl !== "" && !/^https?:/.test(backendUrl);
 }

@@ -1,8 +1,10 @@
 import { ChildFailure, UserError } from "./errors.ts";
-import { passphraseVariables, readStackFile, usesPassphrase } from "./passphrase.ts";
+import { passphraseVariables, usesPassphrase } from "./passphrase.ts";
 import { attach, capture, type Finished } from "./processes.ts";
 import { projectRoot } from "./project.ts";
+import { readStackFile } from "./stack-files.ts";
 import { parseStackOutputs, type StackOutputs } from "./stack-outputs.ts";
+import { readStateBackend } from "./state-backend.ts";
 
 /** Runs Pulumi's own command line on one stack, in the project's folder. */
 export interface PulumiCommand {
@@ -25,12 +27,12 @@ export async function pulumiCommand(
   stack: string,
   toolchain: Readonly<Record<string, string>>,
 ): Promise<PulumiCommand> {
-  const stackFile = await readStackFile(stack);
-  if (stackFile === undefined && usesPassphrase(stackFile, process.env)) throw unknownStack(stack);
+  const use = { stack, stackFile: await readStackFile(stack), backendUrl: (await readStateBackend()).url };
+  if (use.stackFile === undefined && usesPassphrase(use)) throw unknownStack(stack);
   const env: NodeJS.ProcessEnv = {
     ...process.env,
     ...toolchain,
-    ...passphraseVariables(stack, stackFile, process.env),
+    ...passphraseVariables(use, process.env),
   };
   const onStack = (args: readonly string[]) => [...args, "--stack", stack];
   return {

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { projectRoot } from "./project.ts";
+import { parseLeniently } from "./stack-files.ts";
 
 /** Where Pulumi keeps this project's state. */
 export interface StateBackend {
@@ -17,9 +18,10 @@ export interface StateBackend {
  * @param environment PULUMI_BACKEND_URL wins over Pulumi.yaml, as it does for Pulumi.
  */
 export function stateBackend(projectFile: string, environment: NodeJS.ProcessEnv): StateBackend {
-  const project = /^name:\s*["']?([^"'\s]+)/m.exec(projectFile)?.[1] ?? "";
-  const inFile = /^backend:\s*\n(?:[ \t].*\n)*?[ \t]+url:\s*["']?([^"'\s]+)/m.exec(projectFile)?.[1];
-  const url = environment.PULUMI_BACKEND_URL || inFile || "";
+  const { name, backend } = parseLeniently(projectFile);
+  const project = typeof name === "string" ? name : "";
+  const inFile = (backend as { url?: unknown } | null | undefined)?.url;
+  const url = environment.PULUMI_BACKEND_URL || (typeof inFile === "string" ? inFile : "");
   return { url, folder: url.startsWith("file://") ? fileFolder(url) : undefined, project };
 }
 

@@ -7,14 +7,14 @@ import { type Deployment, parseDeployment } from "../deployment.ts";
 import { findObjects, inspectContainer, removeObjects, stackLabels } from "../docker.ts";
 import { ChildFailure, exitCode, UserError } from "../errors.ts";
 import { makePrivateFolder, writePrivateFile } from "../files.ts";
-import { passphraseVariables, readStackFile } from "../passphrase.ts";
+import { passphraseVariables } from "../passphrase.ts";
 import { formatPasswordFile } from "../password-file.ts";
 import { developmentStack, environmentsFolder, findExecutable } from "../project.ts";
 import { writeAuthority } from "../psql.ts";
 import { isUnknownStack, type PulumiCommand, pulumiCommand, pulumiError, readOutputs } from "../pulumi.ts";
+import { imageSetting, readStackFile } from "../stack-files.ts";
 import { awaitStackLock } from "../stack-lock.ts";
 import type { StackOutputs } from "../stack-outputs.ts";
-import { stackImage } from "../stack-settings.ts";
 import { readStateBackend, type StateBackend } from "../state-backend.ts";
 import { consoleReporter, runStep, type StepReporter, seconds } from "../steps.ts";
 
@@ -31,9 +31,9 @@ export async function start(options: StartOptions): Promise<void> {
   const reporter = consoleReporter();
   const { stack } = options;
   // What the user must mend comes before anything that takes long.
-  await checkStack(stack);
   const backend = await readStateBackend();
-  const image = await stackImage(backend.project, stack);
+  const stackFile = await checkStack(stack, backend);
+  const image = imageSetting(stackFile, backend.project);
   const toolchain = await prepareToolchain({ log: reporter, needDocker: true, needImages: [image] });
   reporter.note(`Toolchain: ${toolchain.reason}`);
   if (toolchain.standInImages.includes(image))
@@ -69,7 +69,8 @@ interface Context {
   readonly reporter: StepReporter;
 }
 
-async function checkStack(stack: string): Promise<void> {
+/** @returns Text of the stack's file. */
+async function checkStack(stack: string, backend: StateBackend): Promise<string> {
   const stackFile = await readStackFile(stack);
   if (stackFile === undefined) {
     throw new UserError(`there is no Pulumi.${stack}.yaml, which holds the settings of stack ${stack}.`, {
@@ -81,7 +82,8 @@ async function checkStack(stack: string): Promise<void> {
       exitCode: exitCode.missing,
     });
   }
-  passphraseVariables(stack, stackFile, process.env);
+  passphraseVariables({ stack, stackFile, backendUrl: backend.url }, process.env);
+  return stackFile;
 }
 
 /** Shows every command that changes something, as one would type it. */

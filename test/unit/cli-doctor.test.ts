@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { formatFindings } from "../../cli/commands/doctor.ts";
-import { imageSetting, textSetting } from "../../cli/stack-settings.ts";
+import { imageSetting, textSetting } from "../../cli/stack-files.ts";
 
 const main = join(import.meta.dirname, "..", "..", "cli", "main.ts");
 
@@ -64,7 +64,9 @@ describe("a setting of a stack's file", () => {
     "config:",
     "  db:profile: production",
     '  db:image: "postgres:15-bookworm" # quoted',
-    "  db:port: 6000 # plain",
+    "  port: 6000 # plain, and without the namespace",
+    "  healthCheck:",
+    "    memory: 1",
     "  'db:bindAddress': '0.0.0.0'",
     "  other:image: x",
     "",
@@ -79,7 +81,8 @@ describe("a setting of a stack's file", () => {
   ])("%s is read as text", (key, value) => expect(textSetting(file, "db", key)).toBe(value));
 
   test("image falls back to the program's default", () => {
-    expect(imageSetting("", "db")).toBe("postgres:17-trixie");
+    expect(imageSetting(undefined, "db")).toBe("postgres:17-trixie");
     expect(imageSetting(file, "other")).toBe("x");
+    expect(imageSetting("config:\n  other:image: x\n", "db")).toBe("postgres:17-trixie");
   });
 });

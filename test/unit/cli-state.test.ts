@@ -3,7 +3,7 @@ import { homedir, hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parseDeployment } from "../../cli/deployment.ts";
-import { passphraseVariables } from "../../cli/passphrase.ts";
+import { passphraseVariables, usesPassphrase } from "../../cli/passphrase.ts";
 import { projectRoot } from "../../cli/project.ts";
 import { pulumiError } from "../../cli/pulumi.ts";
 import { awaitStackLock, parseStackLock, readStackLocks } from "../../cli/stack-lock.ts";
@@ -44,9 +44,11 @@ describe("the state's place", () => {
 
 describe("the passphrase", () => {
   const salted = "encryptionsalt: v1:x:v1:y:z\nconfig:\n  a:b: c\n";
+  const backendUrl = "file://./.pulumi-state";
 
   test("is the empty one for development, whatever another stack's is", () => {
-    expect(passphraseVariables("development", salted, { PULUMI_CONFIG_PASSPHRASE: "production's" })).toEqual({
+    const use = { stack: "development", stackFile: salted, backendUrl };
+    expect(passphraseVariables(use, { PULUMI_CONFIG_PASSPHRASE: "production's" })).toEqual({
       PULUMI_CONFIG_PASSPHRASE: "",
       PULUMI_CONFIG_PASSPHRASE_FILE: "",
     });
@@ -54,31 +56,30 @@ describe("the passphrase", () => {
 
   test.each(["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])(
     "of another stack is taken from %s as it is",
-    (name) => expect(passphraseVariables("production", salted, { [name]: "x" })).toEqual({}),
+    (name) =>
+      expect(
+        passphraseVariables({ stack: "production", stackFile: salted, backendUrl }, { [name]: "x" }),
+      ).toEqual({}),
   );
 
   test.each([[{}], [{ PULUMI_CONFIG_PASSPHRASE: "" }]])(
     "of another stack is never empty: %j",
     (environment) => {
-      expect(() => passphraseVariables("production", salted, environment)).toThrow(
-        "stack production needs its passphrase",
-      );
+      expect(() =>
+        passphraseVariables({ stack: "production", stackFile: salted, backendUrl }, environment),
+      ).toThrow("stack production needs its passphrase");
     },
   );
 
-  test("is not asked for where a key service or Pulumi Cloud keeps the secrets", () => {
-    expect(
-      passphraseVariables("production", "secretsprovider: awskms://alias/x\nencryptedkey: y\n", {}),
-    ).toEqual({});
-    expect(passphraseVariables("production", "config: {}\n", { PULUMI_BACKEND_URL: "https://x" })).toEqual(
-      {},
-    );
-  });
-
-  test("is asked for where the stack file says passphrase in so many words", () => {
-    expect(() => passphraseVariables("production", "secretsprovider: passphrase\n", {})).toThrow(
-      "needs its passphrase",
-    );
+  test.each([
+    ["a new stack in a file backend", undefined, backendUrl, true],
+    ["a new stack in a bucket", "config: {}\n", "s3://bucket", true],
+    ["a stack that was made with one, wherever its state is", salted, "https://api.example.com", true],
+    ["a stack whose file says so in so many words", "secretsprovider: passphrase\n", "", true],
+    ["a stack of Pulumi Cloud", "config: {}\n", "https://api.example.com", false],
+    ["a stack with a key service", "secretsprovider: awskms://alias/x\nencryptedkey: y\n", backendUrl, false],
+  ])("%s: %#", (_, stackFile, url, isNeeded) => {
+    expect(usesPassphrase({ stack: "production", stackFile, backendUrl: url })).toBe(isNeeded);
   });
 });
 
