@@ -100,7 +100,12 @@ export async function buildCli(reporter: StepReporter): Promise<PulumiCli> {
     const settings = {
       cwd: module,
       nice: true,
-      env: { CGO_ENABLED: "0", GOFLAGS: "-mod=readonly -trimpath", GOTOOLCHAIN: "local", GOROOT: "" },
+      env: {
+        CGO_ENABLED: "0",
+        GOFLAGS: "-mod=readonly -trimpath -buildvcs=false",
+        GOTOOLCHAIN: "local",
+        GOROOT: "",
+      },
     };
     let modules = 0;
     let packages = 0;
