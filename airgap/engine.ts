@@ -54,14 +54,19 @@ export async function prepareEngine(reporter: StepReporter): Promise<void> {
   }
   if (process.platform !== "linux")
     throw noEngine("Start Docker Desktop (or Colima, OrbStack, …), then run this again.");
-  if (!(await isInstalled("dockerd"))) {
-    await installPackages(reporter, ["docker.io", ...(await clientPackage())], {
+  // Some Debian releases ship the command in a package of its own.
+  const needed = { dockerd: "docker.io", docker: "docker-cli" };
+  let installed = false;
+  for (const [command, name] of Object.entries(needed)) {
+    if (await isInstalled(command)) continue;
+    await installPackages(reporter, [name], {
       missing: "No Docker Engine answers, and none is installed.",
       next: "Install Docker, or set DOCKER_HOST to an engine that is in reach, then run this again.",
     });
-    // The package may have started it.
-    if ((await engineState()).kind === "ready") return;
+    installed = true;
   }
+  // The package may have started it.
+  if (installed && (await engineState()).kind === "ready") return;
   if (process.getuid?.() !== 0) throw noEngine("Start it, for example with: sudo systemctl start docker");
   await runStep(reporter, "Starting the Docker Engine", async () => ({
     result: undefined,
@@ -84,13 +89,6 @@ async function foreignContext(): Promise<string | undefined> {
   if (answer?.code !== 0) return undefined;
   const [name, address] = answer.stdout.trim().split(" ");
   return name === "default" ? undefined : address;
-}
-
-/** Some Debian releases ship the docker command in a package of its own. */
-async function clientPackage(): Promise<string[]> {
-  if (await isInstalled("docker")) return [];
-  const answer = await capture("apt-cache", ["policy", "docker-cli"]).catch(() => undefined);
-  return answer && /Candidate: (?!\(none\))/.test(answer.stdout) ? ["docker-cli"] : [];
 }
 
 async function isInstalled(command: string): Promise<boolean> {
