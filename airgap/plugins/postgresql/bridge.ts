@@ -1,5 +1,5 @@
 import type { ResourceDefinition } from "../common/plugin.ts";
-import { terraformMessage, wordFailures } from "../common/terraform.ts";
+import { computedDiff, terraformMessage, wordFailures } from "../common/terraform.ts";
 import type { Properties } from "../common/values.ts";
 
 /** An error of the bridge itself, which is not worded as those of the provider below it. */
@@ -23,6 +23,10 @@ export function bridged<Config>(
   return {
     ...resource,
     check: (checked, _olds, context) => wordFailures(resource.properties, checked, context.name),
+    diff: (result, state, inputs) => ({
+      ...result,
+      detailedDiff: computedDiff(resource.properties, result.detailedDiff, state, inputs),
+    }),
     async create(...operation) {
       const state = await worded(create(...operation));
       return { ...state, outputs: noted(state.outputs) };

@@ -45,7 +45,7 @@ export class Server {
     this.settings = settings;
   }
 
-  /** The role that own objects are reassigned to. */
+  /** The role that the connected user is. */
   get currentUser(): string {
     return this.settings.databaseUsername || this.settings.username;
   }
@@ -152,13 +152,14 @@ function createPool(settings: ConnectionSettings, database: string): Pool {
     database,
     ssl: tlsOptions(settings),
     max: settings.maxConnections > 0 ? settings.maxConnections : Number.MAX_SAFE_INTEGER,
-    connectionTimeoutMillis: settings.connectTimeout * 1000,
+    connectionTimeoutMillis: Math.max(0, settings.connectTimeout) * 1000,
     idleTimeoutMillis: idleMilliseconds,
     allowExitOnIdle: true,
     fallback_application_name: "Terraform provider",
   });
-  // A connection that is lost while unused is of no account: it is made anew when needed.
+  // A connection that is lost between statements is of no account: the next statement says so, or it is made anew.
   pool.on("error", () => {});
+  pool.on("connect", (client) => client.on("error", () => {}));
   return pool;
 }
 

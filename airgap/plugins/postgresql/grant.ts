@@ -207,11 +207,10 @@ function grantStatement(values: Properties, privileges: string[]): string {
 }
 
 async function revoke(session: Session, values: Properties): Promise<void> {
+  const objectType = text(values, "objectType");
   const privileges = setOrder(strings(values, "privileges")).join(",");
-  const column = text(values, "objectType") === "column";
-  const inSchema =
-    !outsideSchemas.includes(text(values, "objectType")) && text(values, "objectType") !== "schema";
-  if (column && (privileges === "" || strings(values, "columns").length === 0)) return;
+  const inSchema = objectType !== "schema" && !outsideSchemas.includes(objectType);
+  if (objectType === "column" && (privileges === "" || strings(values, "columns").length === 0)) return;
   // On named objects only what was granted is revoked: ALL would also take away what columns were granted.
   const single = inSchema && strings(values, "objects").length > 0 && privileges !== "";
   const what = target(values, single ? privileges : "ALL PRIVILEGES");
@@ -252,22 +251,26 @@ async function drift(server: Server, session: Session, state: Properties): Promi
   return {};
 }
 
+/** Names and ACLs of the objects in a schema; $2 names it, $3 is the kind of relation. */
+const relations = `SELECT relname::text AS name, relacl AS acl
+  FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = $2 AND relkind = $3`;
+const functions = `SELECT proname::text AS name, proacl AS acl
+  FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace WHERE nspname = $2`;
+
 async function grantedByObject(
   session: Session,
   state: Properties,
   oid: number,
 ): Promise<{ name: string; granted: string[] }[]> {
   const objectType = text(state, "objectType");
-  const privileges = (acl: string) =>
-    `array_remove(array_agg(DISTINCT privilege_type), NULL) AS granted
-     FROM objects LEFT JOIN LATERAL aclexplode(${acl}) AS privilege ON grantee = $1 GROUP BY name`;
-  const kind = catalogTypes[objectType];
   const isRelation = objectType === "table" || objectType === "sequence";
-  const objects = isRelation
-    ? "SELECT relname::text AS name, relacl AS acl FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = $2 AND relkind = $3"
-    : "SELECT proname::text AS name, proacl AS acl FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace WHERE nspname = $2";
-  const values = [oid, text(state, "schema"), ...(isRelation ? [kind] : [])];
-  return session.run(`WITH objects AS (${objects}) SELECT name, ${privileges("acl")}`, values);
+  return session.run(
+    `SELECT name, array_remove(array_agg(DISTINCT privilege_type), NULL) AS granted
+     FROM (${isRelation ? relations : functions}) AS objects
+       LEFT JOIN LATERAL aclexplode(acl) AS privilege ON grantee = $1
+     GROUP BY name`,
+    [oid, text(state, "schema"), ...(isRelation ? [catalogTypes[objectType]] : [])],
+  );
 }
 
 async function columnDrift(session: Session, state: Properties, oid: number): Promise<Properties> {

@@ -113,11 +113,18 @@ export async function withOwnerGranted<T>(
     if (owner === "") return use(session);
     await session.run(lockRole(user).replaceAll("pg_advisory_xact_lock", "pg_advisory_lock"));
     const granted = await grantMembership(session, owner, user);
-    try {
-      return await use(session);
-    } finally {
+    const restore = async () => {
       if (granted) await revokeMembership(session, owner, user);
       await session.run("SELECT pg_advisory_unlock_all()");
+    };
+    try {
+      const result = await use(session);
+      await restore();
+      return result;
+    } catch (error) {
+      // Where this fails too, the connection is lost, and the first error says why.
+      await restore().catch(() => {});
+      throw error;
     }
   });
 }
