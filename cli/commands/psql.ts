@@ -26,7 +26,7 @@ export async function psql(stack: string, args: readonly string[], options: { ro
   }
   if (!(await inspectContainer(outputs.containerName))?.running) {
     throw new UserError(`container ${outputs.containerName} is not running.`, {
-      next: `Bring it up: pulumi up --refresh -s ${stack}`,
+      next: `Bring it up: pulumi up --refresh --run-program -s ${stack}`,
     });
   }
   const terminal = process.stdin.isTTY && process.stdout.isTTY ? ["--tty"] : [];

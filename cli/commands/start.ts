@@ -151,7 +151,7 @@ async function settleInterruptedCreates(context: Context, deployment: Deployment
         next: [
           "Look at it, and remove what nobody needs:",
           ...names,
-          `then: pulumi up --refresh -s ${stack}`,
+          `then: pulumi up --refresh --run-program -s ${stack}`,
         ].join("\n"),
       },
     );
