@@ -111,7 +111,8 @@ function inputDefault(
   const old = olds[name];
   const oldDefaults = olds.__defaults;
   if (old !== undefined && (!Array.isArray(oldDefaults) || oldDefaults.includes(name))) return old;
-  if (property.autoName) return options.nameResource?.();
+  // A name that the program no longer gives is kept as well: another one would replace the resource.
+  if (property.autoName) return old ?? options.nameResource?.();
   const value = defaultOf(property);
   return value === false || value === 0 || value === "" ? undefined : value;
 }

@@ -175,7 +175,8 @@ function valueDelta(property: TerraformProperty, value: Value): Properties | und
 
 /**
  * Changes a schema's diff to what Terraform's is for computed properties. A list or map that the state lacks, as
- * after a failed creation, is a change; "", an empty block, or a set that is unknown as a whole is none.
+ * after a failed creation, is a change; "", an empty block, or a set that is unknown as a whole where the state has
+ * one is none.
  */
 export function computedDiff(
   schema: TerraformSchema,
@@ -192,7 +193,8 @@ export function computedDiff(
       result[name] = property.forceNew ? "ADD_REPLACE" : "ADD";
     }
     const nothing = value === "" || (isBlock(property) && isZero(value));
-    if (nothing || (property.kind === "set" && value === UNKNOWN)) {
+    const unknownSet = property.kind === "set" && value === UNKNOWN && !isZero(state[name]);
+    if (nothing || unknownSet) {
       for (const path of Object.keys(result)) {
         if (value !== undefined && topLevel(path) === name) delete result[path];
       }

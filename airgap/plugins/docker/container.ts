@@ -135,8 +135,8 @@ function containerDiff(diff: DetailedDiff, state: Properties, inputs: Properties
   };
   // Taking these away leaves what the container has.
   for (const name of ["user", "workingDir"]) if ((inputs[name] ?? "") === "") drop(name);
-  if (samePorts(objects(state, "ports"), objects(inputs, "ports"))) drop("ports");
-  if (!mountsForceNew(objects(state, "mounts"), objects(inputs, "mounts"))) {
+  if (inputs.ports !== UNKNOWN && samePorts(objects(state, "ports"), objects(inputs, "ports"))) drop("ports");
+  if (inputs.mounts !== UNKNOWN && !mountsForceNew(objects(state, "mounts"), objects(inputs, "mounts"))) {
     for (const [path, kind] of Object.entries(result)) {
       if (topLevel(path) === "mounts") result[path] = kind.replace("_REPLACE", "") as typeof kind;
     }

@@ -115,6 +115,13 @@ test("a name that is not given is the resource's with seven digits, and then sta
   expect((await client.check(thing, {}, inputs, "other")).inputs.name).toBe(inputs.name);
 });
 
+test("a name that the program gave and gives no more stays", async () => {
+  const client = await start("sdk");
+  const inputs = await checked(client, {}, await checked(client, { name: "chosen" }));
+  expect(inputs.name).toBe("chosen");
+  expect(inputs.__defaults).toContain("name");
+});
+
 test("secret properties are marked in inputs and outputs, other marks are kept in the inputs", async () => {
   const client = await start("sdk");
   const inputs = await checked(client, {

@@ -170,6 +170,17 @@ test.each(ignored)("sees no change in %j", async (change) => {
   expect(await sandbox.change(tokens.container, made, change)).toBe("none");
 });
 
+test("a list that is unknown replaces a container that has none, and may be that of one that has", async () => {
+  const bare = await sandbox.container("bare");
+  for (const name of ["envs", "ports", "mounts", "securityOpts"]) {
+    expect([name, await sandbox.change(tokens.container, bare, { [name]: UNKNOWN })]).toEqual([
+      name,
+      "replace",
+    ]);
+  }
+  expect(await sandbox.change(tokens.container, made, { envs: UNKNOWN })).toBe("none");
+});
+
 test("sees no change in network aliases in another order", async () => {
   const networksAdvanced = [{ name: network.id, aliases: ["postgres", "db"] }];
   expect(await sandbox.change(tokens.container, made, { networksAdvanced })).toBe("none");

@@ -51,6 +51,12 @@ test("every option reaches the server, and is no change afterwards", async () =>
   await sandbox.remove(made);
 });
 
+test("an empty text leaves a property to the server", async () => {
+  const made = await sandbox.make(database, { name: "left open", owner: "owner" });
+  const open = { owner: "", template: "", encoding: "", lcCollate: "", lcCtype: "", tablespaceName: "" };
+  expect(await sandbox.plan(made, { name: "left open", ...open })).toEqual([]);
+});
+
 test("what makes a database is replaced, deleting it first; what it is set to is updated", async () => {
   const made = await sandbox.make(database, { name: "changing" });
   for (const [property, value] of [
