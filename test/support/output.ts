@@ -1,0 +1,30 @@
+/**
+ * What a failed command tells its user: the part from `Diagnostics:` on without outputs and counts, or for a command
+ * that did not get that far all of it. Names, ports and times that differ from run to run are replaced.
+ */
+export function diagnostics(output: string, replace: Readonly<Record<string, string>> = {}): string {
+  const begin = output.lastIndexOf("\nDiagnostics:\n");
+  let text = begin < 0 ? output : output.slice(begin + "\nDiagnostics:\n".length);
+  text = text.replace(/\n(?:Outputs|Resources|Duration):?[\s\S]*$/, "");
+  for (const [found, name] of Object.entries(replace)) text = text.replaceAll(found, name);
+  return (
+    text
+      .split("\n")
+      .map((line) => line.trimEnd())
+      // Progress, and the engine's own count of what it has not printed.
+      .filter(
+        (line) =>
+          line !== "" && !/^@ |^ *[-+~]+ +\w+:\w+:\w+ |^(?:Previewing|Updating|Destroying) /.test(line),
+      )
+      .join("\n")
+      .replace(/\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?: UTC|Z)?/g, "TIME")
+      .replace(/\b\d+(?:\.\d+)? (m?s)\b/g, "N $1")
+      .replace(/\[\d+\]/g, "[PID]")
+      .replace(/\b[0-9a-f]{64}\b/g, "ID")
+  );
+}
+
+/** Whether a message shows the insides of the program, which no user's mistake should. */
+export function hasStackTrace(output: string): boolean {
+  return /^\s+at \S+.*:\d+:\d+\)?$/m.test(output);
+}
