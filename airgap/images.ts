@@ -64,12 +64,12 @@ export async function prepareImage(
   if (isCurrent && !options.again && options.genuine !== true) return false;
 
   const mayPull = options.genuine !== false && (!isStandIn || options.again || options.genuine === true);
-  const problem = mayPull ? await pull(reporter, name) : "Stand-ins were asked for.";
+  const problem = mayPull ? await pull(reporter, name) : "stand-ins were asked for";
   if (problem === undefined) return true;
   if (options.genuine === true || !spec || !sources) {
-    const reason = spec ? "" : " Stand-ins are made for postgres:15-bookworm and postgres:17-trixie only.";
-    throw new UserError(`The image ${name} can't be pulled. ${problem}${reason}`, {
-      next: "Check the image's name and the way to its registry, or load it into the Docker Engine by hand.",
+    const standIns = spec ? "" : " Stand-ins can be made for postgres:17-trixie and postgres:15-bookworm.";
+    throw new UserError(`The image ${name} can't be pulled: ${problem}`, {
+      next: `Check the image's name and the way to its registry, or load it into the Docker Engine by hand.${standIns}`,
       exitCode: exitCode.missing,
     });
   }
