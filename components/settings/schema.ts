@@ -152,9 +152,9 @@ export const settingKeys = {
   },
   superuserName: {
     declared: { type: "string", default: "postgres" },
-    // initdb puts this name into a statement without escaping a double quote in it.
-    schema: name().refine((text) => !text.startsWith("pg_") && !text.includes('"')),
-    expected: `1 to ${maxNameBytes} bytes without control characters, double quotes or outer spaces, not beginning with pg_`,
+    // The server refuses these characters in the name of an extension's owner, and initdb makes an extension.
+    schema: name().refine((text) => !text.startsWith("pg_") && !/["$'\\]/.test(text)),
+    expected: `1 to ${maxNameBytes} bytes without control characters, outer spaces or any of " $ ' \\, not beginning with pg_`,
     example: "postgres",
     default: "`postgres`",
     description:
