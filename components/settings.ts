@@ -186,9 +186,9 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
   );
 
   const reject = (text: string) => mistakes.push(text);
-  if (["postgres", "template0", "template1"].includes(databaseName)) {
+  if (!settingKeys.databaseName.schema.safeParse(databaseName).success) {
     reject(
-      `databaseName: follows appName and is ${databaseName}, a database of PostgreSQL's own. Fix: pulumi config set databaseName NAME`,
+      `databaseName: follows appName and would be ${excerpt(databaseName)}, expected ${settingKeys.databaseName.expected}. Fix: pulumi config set databaseName shop`,
     );
   }
   if (!persistent && tmpfsSize > memory) {

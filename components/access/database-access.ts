@@ -156,17 +156,17 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     database: postgresql.Database,
     roles: Record<RoleKey, postgresql.Role>,
   ): postgresql.Grant[] {
-    const revoke = (databaseName: pulumi.Input<string>, key: string) =>
-      this.grant(`public-${key}`, {
-        database: databaseName,
-        role: "public",
-        objectType: "database",
-        privileges: [],
-      });
+    const revoke = (databaseName: pulumi.Input<string>, key: string, before: pulumi.Resource[] = []) =>
+      this.grant(
+        `public-${key}`,
+        { database: databaseName, role: "public", objectType: "database", privileges: [] },
+        before,
+      );
     const nothingForPublic = [
       revoke(database.name, "database"),
       revoke(maintenanceDatabase, "maintenance-database"),
-      revoke("template1", "template-database"),
+      // The plugin connects to the database that it revokes from, and a template in use can't be copied.
+      revoke("template1", "template-database", [database]),
     ];
     const connect = (key: string, role: pulumi.Input<string>) =>
       this.grant(

@@ -128,8 +128,12 @@ export const settingKeys = {
     description: "Name of the application: prefix of every role (`shop_owner`, `shop_app_a`, …).",
   },
   databaseName: {
-    schema: name().refine((text) => !["postgres", "template0", "template1"].includes(text)),
-    expected: `1 to ${maxNameBytes} bytes without control characters or outer spaces, other than postgres, template0 and template1`,
+    // The postgresql plugin puts the name into a URL as it is: with one of these characters it reaches no database,
+    // or another one.
+    schema: name().refine(
+      (text) => !["postgres", "template0", "template1"].includes(text) && !/[%?#]/.test(text),
+    ),
+    expected: `1 to ${maxNameBytes} bytes without %, ?, #, control characters or outer spaces, other than postgres, template0 and template1`,
     example: "shop",
     default: "the application's name",
     description: "Name of the application's database.",

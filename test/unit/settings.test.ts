@@ -106,10 +106,11 @@ describe("values", () => {
   });
 
   it("takes names that only quoting makes safe", () => {
-    const name = `o'clock "é" 100% $HOME`;
-    expect(accepted({ profile: "development", appName: name, databaseName: name })).toMatchObject({
-      appName: name,
-      databaseName: name,
+    const appName = `o'clock "é" 100% $HOME`;
+    const databaseName = `o'clock "é" $HOME`;
+    expect(accepted({ profile: "development", appName, databaseName })).toMatchObject({
+      appName,
+      databaseName,
     });
   });
 
@@ -143,7 +144,7 @@ describe("mistakes", () => {
         "port: got "70000", expected a whole number from 1 to 65535. Fix: pulumi config set port 5432",
         "memory: got "2", expected a size of at least 128MB with its unit, such as 512MB or 4GB. Fix: pulumi config set memory 4GB",
         "memroy: is not a setting. Did you mean memory? Fix: pulumi config rm memroy",
-        "databaseName: got "", expected 1 to 63 bytes without control characters or outer spaces, other than postgres, template0 and template1. Fix: pulumi config set databaseName shop",
+        "databaseName: got "", expected 1 to 63 bytes without %, ?, #, control characters or outer spaces, other than postgres, template0 and template1. Fix: pulumi config set databaseName shop",
         "labels: got "team", expected a map from label names to texts. Fix: correct it in the stack's file, for example labels: {team: payments}",
       ]
     `);
@@ -181,6 +182,8 @@ describe("mistakes", () => {
     [{ profile: "development", image: "Postgres 17" }, /image: got/],
     [{ profile: "development", databaseName: "template1" }, /databaseName: got/],
     [{ profile: "development", appName: "postgres" }, /databaseName: follows appName/],
+    [{ profile: "development", databaseName: "a%20b" }, /databaseName: got/],
+    [{ profile: "development", appName: "a#b" }, /databaseName: follows appName/],
     [{ profile: "development", superuserName: 'a"b' }, /superuserName: got/],
     [{ profile: "development", superuserName: "a'b" }, /superuserName: got/],
     [{ profile: "development", superuserName: "a$b" }, /superuserName: got/],
