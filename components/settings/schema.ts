@@ -121,8 +121,9 @@ export const settingKeys = {
   },
   appName: {
     declared: { type: "string", default: "app" },
-    schema: name(longestRoleSuffix),
-    expected: `1 to ${maxNameBytes - longestRoleSuffix.length} bytes without control characters or outer spaces`,
+    // The postgresql plugin can't read back that a role is a member of one with a backslash in its name.
+    schema: name(longestRoleSuffix).refine((text) => !text.includes("\\")),
+    expected: `1 to ${maxNameBytes - longestRoleSuffix.length} bytes without backslashes, control characters or outer spaces`,
     example: "shop",
     default: "`app`",
     description: "Name of the application: prefix of every role (`shop_owner`, `shop_app_a`, …).",

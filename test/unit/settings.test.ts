@@ -181,6 +181,7 @@ describe("mistakes", () => {
     [{ profile: "development", image: "postgres:17", majorVersion: "16" }, /majorVersion: is 16, but/],
     [{ profile: "development", image: "Postgres 17" }, /image: got/],
     [{ profile: "development", databaseName: "template1" }, /databaseName: got/],
+    [{ profile: "development", appName: "a\\b" }, /appName: got/],
     [{ profile: "development", appName: "postgres" }, /databaseName: follows appName/],
     [{ profile: "development", databaseName: "a%20b" }, /databaseName: got/],
     [{ profile: "development", appName: "a#b" }, /databaseName: follows appName/],
