@@ -1,4 +1,4 @@
-import { access, lstat, mkdir, readFile, realpath, rm } from "node:fs/promises";
+import { access, mkdir, readFile, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCode, UserError } from "../cli/errors.ts";
 import { runStep, type StepReporter } from "../cli/steps.ts";
@@ -15,9 +15,13 @@ const downloadPatience = 15_000;
 /** The plugins that are not in a Pulumi home. */
 export async function missingPlugins(home: string): Promise<readonly PulumiPlugin[]> {
   const found = await Promise.all(
-    plugins.map((plugin) => realpath(pluginFolder(home, plugin)).catch(() => undefined)),
+    plugins.map((plugin) => realpath(pluginExecutable(home, plugin)).catch(() => undefined)),
   );
   return plugins.filter((_, index) => found[index] === undefined);
+}
+
+function pluginExecutable(home: string, plugin: PulumiPlugin): string {
+  return join(pluginFolder(home, plugin), `pulumi-resource-${plugin.name}`);
 }
 
 /**
@@ -47,7 +51,7 @@ export async function downloadPlugins(reporter: StepReporter, cli: string): Prom
 }
 
 /**
- * Fills the stand-ins' PULUMI_HOME: a link to each genuine plugin that the user's has, a bundled stand-in for each
+ * Fills the stand-ins' PULUMI_HOME: links to the genuine plugins that the user's has, a bundled stand-in for each
  * other. Does nothing where sources and packages are those of the last time.
  *
  * @param all Whether to use a stand-in for each, the user's genuine plugins notwithstanding.
@@ -72,11 +76,11 @@ export async function preparePlugins(reporter: StepReporter, all: boolean): Prom
       step.progress(plugin.name);
       const folder = pluginFolder(standInHome, plugin);
       if (!standIns.includes(plugin)) {
-        await replaceLink(folder, pluginFolder(userHome(), plugin));
+        // Not the folder itself: the engine passes over a folder that is a link.
+        await rm(join(folder, "main.cjs"), { force: true });
+        await replaceLink(pluginExecutable(standInHome, plugin), pluginExecutable(userHome(), plugin));
         continue;
       }
-      // A link to a genuine one that is gone.
-      if ((await lstat(folder).catch(() => undefined))?.isSymbolicLink()) await rm(folder);
       await bundle(plugin.name, folder);
     }
     await replaceFile(stamp, state);
