@@ -21,7 +21,7 @@ export interface Deployment {
   readonly resources: number;
   /** Ids that the state knows, of every resource. */
   readonly ids: ReadonlySet<string>;
-  readonly containers: readonly { readonly urn: string; readonly id: string; readonly name: string }[];
+  readonly containers: readonly { readonly id: string; readonly name: string }[];
   /** The stack's output of this name; undefined where no `up` has got as far. */
   readonly lifetime: string | undefined;
   /** Names of what Pulumi was creating when it was killed: it may exist or not. */
@@ -36,9 +36,9 @@ export function parseDeployment(json: string): Deployment {
   return {
     resources: resources.length,
     ids: new Set(resources.flatMap(({ id }) => id ?? [])),
-    containers: resources.flatMap(({ urn, type, id, outputs }) =>
+    containers: resources.flatMap(({ type, id, outputs }) =>
       type === "docker:index/container:Container" && id !== undefined
-        ? [{ urn, id, name: String(outputs?.name) }]
+        ? [{ id, name: String(outputs?.name) }]
         : [],
     ),
     lifetime: typeof stackOutputs?.lifetime === "string" ? stackOutputs.lifetime : undefined,

@@ -56,8 +56,7 @@ async function bringUp(context: Context): Promise<StackOutputs> {
     });
   }
   if (options.again && before.resources > 0) await destroy(context);
-  else await settleMissingContainers(context, before);
-  await up(context);
+  await up(context, options.again ? [] : await settleMissingContainers(context, before));
   return await connectable(context);
 }
 
@@ -170,28 +169,31 @@ async function settleInterruptedCreates(context: Context, deployment: Deployment
 
 /**
  * A container that is gone or stopped took an ephemeral environment's data with it, so that all of it is made again.
- * Nothing is lost with a persistent one: it is enough that Pulumi looks at the containers, and only at those, since
- * roles and databases can't be read without a server.
+ * Nothing is lost with a persistent one: it is enough that Pulumi looks at what there really is.
+ *
+ * @returns Flags for the `up` that follows.
  */
-async function settleMissingContainers(context: Context, deployment: Deployment): Promise<void> {
-  const missing: Deployment["containers"][number][] = [];
-  for (const container of deployment.containers) {
-    if (!(await inspectContainer(container.id))?.running) missing.push(container);
+async function settleMissingContainers(context: Context, deployment: Deployment): Promise<string[]> {
+  const missing: string[] = [];
+  for (const { id, name } of deployment.containers) {
+    if (!(await inspectContainer(id))?.running) missing.push(name);
   }
-  if (missing.length === 0) return;
-  const { pulumi, reporter } = context;
-  for (const { name } of missing) reporter.note(`Container ${name} is gone or stopped`);
-  if (!isEphemeral(context, deployment)) {
-    const targets = missing.flatMap(({ urn }) => ["--target", urn]);
-    await pulumi.attach(["refresh", "--yes", "--skip-preview", ...targets]);
-  } else {
+  for (const name of missing) context.reporter.note(`Container ${name} is gone or stopped`);
+  if (missing.length === 0) return [];
+  if (isEphemeral(context, deployment)) {
     await destroy(context);
+    return [];
   }
+  // Without --run-program, Pulumi would first look for the roles on the server that is not there.
+  return ["--refresh", "--run-program"];
 }
 
-async function up({ stack, options, pulumi, reporter }: Context): Promise<void> {
+async function up(
+  { stack, options, pulumi, reporter }: Context,
+  flags: readonly string[] = [],
+): Promise<void> {
   try {
-    await pulumi.attach(["up", "--suppress-outputs", ...unasked(stack, options)]);
+    await pulumi.attach(["up", "--suppress-outputs", ...unasked(stack, options), ...flags]);
   } catch (error) {
     const failed = error instanceof ChildFailure && error.exitCode !== exitCode.interrupted;
     if (failed && stack === developmentStack) {

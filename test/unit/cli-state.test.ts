@@ -154,7 +154,7 @@ describe("a stack's exported state", () => {
     expect(parseDeployment(JSON.stringify(state))).toEqual({
       resources: 3,
       ids: new Set(["n1", "c1"]),
-      containers: [{ urn: urn("db"), id: "c1", name: "shop-db" }],
+      containers: [{ id: "c1", name: "shop-db" }],
       lifetime: "ephemeral",
       interruptedCreates: ["volume"],
     });
