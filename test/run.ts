@@ -24,7 +24,7 @@ Exit codes: 0 all passed, 1 a test failed or a level could not run, 2 wrong argu
 `;
 
 /** The images that tests run. */
-const images = ["postgres:17-trixie"];
+const images = ["postgres:17-trixie", "postgres:15-bookworm"];
 /** On every Docker object that tests make. */
 const testLabel = "postgresql-environments.test=1";
 
