@@ -1,12 +1,14 @@
 import type * as pulumi from "@pulumi/pulumi";
 
 /**
- * Resources that Pulumi replaces in normal life: a changed setting makes a new container, a certificate ends one day.
+ * Resources that Pulumi replaces in normal life: a changed setting makes a new container, an
+ * image gets a newer tag, a certificate ends one day.
  * Protection would refuse that too. Protected resources depend on each of them (roles, database, migrations), and
  * `pulumi destroy` deletes dependents first: it is refused before it reaches them.
  */
 const replacedInNormalLife = new Set([
   "docker:index/container:Container",
+  "docker:index/remoteImage:RemoteImage",
   "tls:index/certRequest:CertRequest",
   "tls:index/locallySignedCert:LocallySignedCert",
 ]);

@@ -72,12 +72,26 @@ export class PostgresServer extends pulumi.ComponentResource {
           )
         : undefined;
 
+    // The plugin deletes the old container before it looks for the new one's image: an image that can't be had has to
+    // be found out before.
+    const image = new docker.RemoteImage(
+      `${name}-image`,
+      { name: volume ? imageForVolume(settings, volume) : settings.image, keepLocally: true },
+      { parent: this },
+    );
     this.container = new docker.Container(
       `${name}-container`,
-      containerArgs({ ...args, prefix, labels: labels("postgres"), networkName: network.name, volume }),
+      containerArgs({
+        ...args,
+        prefix,
+        labels: labels("postgres"),
+        networkName: network.name,
+        image: image.name,
+        volume,
+      }),
       {
         parent: this,
-        dependsOn: volume ? [volume] : [],
+        dependsOn: volume ? [volume, image] : [image],
         deleteBeforeReplace: true,
       },
     );
@@ -137,6 +151,7 @@ interface ContainerParts extends PostgresServerArgs {
   readonly prefix: pulumi.Output<string>;
   readonly labels: { label: string; value: string }[];
   readonly networkName: pulumi.Output<string>;
+  readonly image: pulumi.Output<string>;
   readonly volume: docker.Volume | undefined;
 }
 
@@ -155,7 +170,7 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
   const tmpfs = persistent ? undefined : { [mount]: `size=${settings.tmpfsSize},mode=0755` };
   return {
     name: pulumi.interpolate`${parts.prefix}-postgres`,
-    image: volume ? imageForVolume(settings, volume) : settings.image,
+    image: parts.image,
     entrypoints: [`${uploadFolder}/entrypoint`],
     command: serverCommand(serverParameters(settings)),
     envs: [

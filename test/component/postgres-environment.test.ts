@@ -218,6 +218,7 @@ describe("a production environment", () => {
       "command:local:Command": 3,
       "docker:index/container:Container": 1,
       "docker:index/network:Network": 1,
+      "docker:index/remoteImage:RemoteImage": 1,
       "docker:index/volume:Volume": 1,
       "postgresql:index/database:Database": 1,
       "postgresql:index/defaultPrivileges:DefaultPrivileges": 7,

@@ -251,11 +251,13 @@ describe("an environment with data", () => {
     await stack.set({ port });
   });
 
-  it("tells of an image that cannot be pulled", async () => {
+  it("tells of an image that cannot be pulled, while the server goes on", async () => {
+    succeeded(await stack.up());
     await stack.set({ image: "127.0.0.1:1/nobody/postgres:17" });
     const text = await up();
-    expect(text).toContain("docker:index:Container (postgres-container)");
+    expect(text).toContain("docker:index:RemoteImage (postgres-image)");
     expect(text).toMatch(/127\.0\.0\.1:1\/nobody\/postgres:17.*connection refused/);
+    expect(await value(outputs.DB_SOURCE, "SELECT count(*) FROM customer")).toBe("100");
     await stack.set({ image });
   });
 
