@@ -79,7 +79,7 @@ function nameOf(target: readonly Migration[]): string {
 async function runScripts(client: Client, options: RunOptions, plan: Plan): Promise<void> {
   // Loaded only here: a run that has nothing to do is to be quick.
   const { runner } = await import("node-pg-migrate");
-  const { query, action } = watchScripts(client, options);
+  const { query, action, connectionError } = watchScripts(client, options);
   const run = async (direction: "up" | "down", migrations: readonly Migration[]) => {
     const done = await runner({
       direction,
@@ -107,6 +107,9 @@ async function runScripts(client: Client, options: RunOptions, plan: Plan): Prom
       noLock: true,
       singleTransaction: false,
       logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
+    }).catch((error: unknown) => {
+      // The engine wraps some errors in others, by which a lost connection is not known any more.
+      throw connectionError() ?? error;
     });
     if (done.length !== migrations.length) {
       throw new Error(`the engine ran ${done.length} of ${migrations.length} migrations`);
@@ -120,6 +123,7 @@ async function runScripts(client: Client, options: RunOptions, plan: Plan): Prom
 /** What stands between the engine and the session, to know which script is being run, and to tell how it ended. */
 function watchScripts(client: Client, options: RunOptions) {
   let progress: Progress | undefined;
+  let lost: unknown;
 
   // The protocol tells how many statements of a script were completed; pg keeps it from its callers.
   const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
@@ -151,7 +155,7 @@ function watchScripts(client: Client, options: RunOptions) {
       throw failure;
     }
   };
-  return { action, query };
+  return { action, query, connectionError: () => lost };
 }
 
 function describeDone({ migration, direction, begin }: Progress): string {
