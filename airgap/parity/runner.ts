@@ -98,9 +98,7 @@ async function runDirection(
     }
     if (await step(`up by ${maker.name}`, () => stack.up(maker))) {
       fresh = await nothingToDo(other, "after up");
-      await stack.set(other, "serverSettings.log_min_duration_statement", "321", "int");
-      await stack.set(other, "extensions[2]", "unaccent", "string");
-      await stack.set(other, "deletionProtection", "false", "bool");
+      await changeSettings(stack, other);
       if (await step(`change of settings by ${other.name}`, () => stack.up(other))) {
         changed = await nothingToDo(maker, "after the change");
       }
@@ -123,6 +121,15 @@ async function runDirection(
     }
   }
   return { fresh, changed };
+}
+
+/** Settings that replace the container, add to a database that is in use, and let everything be destroyed. */
+async function changeSettings(stack: Stack, home: Home): Promise<void> {
+  const extensions = await stack.list(home, "extensions");
+  const another = ["unaccent", "fuzzystrmatch", "tablefunc"].find((name) => !extensions.includes(name));
+  await stack.set(home, `extensions[${extensions.length}]`, another ?? "isn", "string");
+  await stack.set(home, "serverSettings.log_min_duration_statement", "321", "int");
+  await stack.set(home, "deletionProtection", "false", "bool");
 }
 
 function compared(name: string, comparison: Comparison, left: string, right: string): Check {

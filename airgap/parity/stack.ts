@@ -96,6 +96,15 @@ export class Stack {
     if (!ok) throw new Error(`pulumi config set ${path}: ${output}`);
   }
 
+  /** The items of a setting that is a list; none where it is not set. @throws where the settings cannot be read. */
+  async list(home: Home, key: string): Promise<unknown[]> {
+    const { ok, output, stdout } = await this.#pulumi(home, ["config", "--json", ...this.#select]);
+    if (!ok) throw new Error(`pulumi config: ${output}`);
+    const settings = JSON.parse(stdout) as Record<string, { objectValue?: unknown }>;
+    const found = Object.entries(settings).find(([name]) => name.endsWith(`:${key}`))?.[1].objectValue;
+    return Array.isArray(found) ? found : [];
+  }
+
   up(home: Home): Promise<Result> {
     return this.#pulumi(home, ["up", "--yes", "--skip-preview", ...this.#select]);
   }
