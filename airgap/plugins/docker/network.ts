@@ -94,7 +94,7 @@ export const network: ResourceDefinition<Engine> = {
         throw terraformError(engineMessage(error, engine.host));
       });
     if (found === undefined) return undefined;
-    return { id: found.Id, outputs: withDelta(refreshedState(properties, readState(found))) };
+    return { id, outputs: withDelta(refreshedState(properties, readState(found))) };
   },
 
   async delete(id, _state, { config: engine, signal }) {

@@ -36,6 +36,8 @@ test("a network is made, read without a difference, imported, and gone after its
   expect(await sandbox.change(tokens.network, { ...made, outputs: read.outputs }, {})).toBe("none");
   const imported = await sandbox.plugin.read(tokens.network, made.id);
   expect(imported.inputs).toMatchObject({ name: sandbox.name("net"), internal: true });
+  const byName = await sandbox.plugin.read(tokens.network, sandbox.name("net"));
+  expect(byName.id).toBe(sandbox.name("net"));
   await sandbox.plugin.delete(tokens.network, made.id, made.outputs);
   expect((await sandbox.plugin.read(tokens.network, made.id, made.outputs, made.inputs)).id).toBe("");
   await sandbox.plugin.delete(tokens.network, made.id, made.outputs);
