@@ -197,6 +197,9 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
     ...(volume ? { volumes: [{ volumeName: volume.name, containerPath: mount }] } : {}),
     ...(tmpfs ? { tmpfs } : {}),
     healthcheck,
+    // As process 1, PostgreSQL would be handed every process that loses its parent in the container (a health check
+    // that ran out of time, a shell that was closed), take its death for a crashed backend, and end all sessions.
+    init: true,
     restart: persistent ? "unless-stopped" : "no",
     // Fast shutdown: sessions are ended, their transactions rolled back, and a checkpoint is written.
     stopSignal: "SIGINT",

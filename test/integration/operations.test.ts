@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { docker, stackObjects } from "../support/docker.ts";
 import { freePort, type Outputs, succeeded, TestProject, TestStack } from "../support/project.ts";
-import { query, value } from "../support/sql.ts";
+import { open, query, value } from "../support/sql.ts";
 
 // The procedures of docs/operations.md that no other test performs, in an environment's order of life. It is on
 // PostgreSQL 15, the oldest version that the program takes, until its rows move to 17.
@@ -36,6 +37,22 @@ describe("a production environment on PostgreSQL 15", () => {
     outputs = await stack.outputs();
     expect(await value(app(), "SHOW server_version")).toMatch(/^15\./);
     await query(app(), "INSERT INTO customer (email, full_name) VALUES ('ann@example.com', 'Ann')");
+  });
+});
+
+describe("a process that loses its parent in the container", () => {
+  it("ends nobody's session, however it dies", async () => {
+    const session = await open(app());
+    await docker(
+      "exec",
+      outputs.containerName,
+      "sh",
+      "-c",
+      'sh -c "sleep 0.3; exit 2" & sh -c "sleep 0.3; kill -9 \\$\\$" & exit 0',
+    );
+    await sleep(1_500);
+    expect((await session.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    await session.end();
   });
 });
 

@@ -52,6 +52,13 @@ describe("server settings", () => {
     for (const key of Object.keys(durability)) expect(production).not.toHaveProperty(key);
   });
 
+  it("keep the WAL of an ephemeral environment to an eighth of its tmpfs", () => {
+    const wal = (tmpfsSize: string) => serverParameters(settings({ profile: "development", tmpfsSize }));
+    expect(wal("1GB")).toMatchObject({ min_wal_size: "32MB", max_wal_size: "128MB" });
+    expect(wal("64MB")).toMatchObject({ min_wal_size: "32MB", max_wal_size: "32MB" });
+    expect(serverParameters(settings({ profile: "production" }))).not.toHaveProperty("max_wal_size");
+  });
+
   it("give way to the stack's own", () => {
     const serverSettings = '{"shared_buffers": "64MB", "fsync": true}';
     expect(serverParameters(settings({ profile: "development", serverSettings }))).toMatchObject({
