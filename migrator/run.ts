@@ -123,7 +123,7 @@ async function runScripts(client: Client, options: RunOptions, plan: Plan): Prom
 /** What stands between the engine and the session, to know which script is being run, and to tell how it ended. */
 function watchScripts(client: Client, options: RunOptions) {
   let progress: Progress | undefined;
-  let lost: unknown;
+  let lost: MigratorError | undefined;
 
   // The protocol tells how many statements of a script were completed; pg keeps it from its callers.
   const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
@@ -148,8 +148,11 @@ function watchScripts(client: Client, options: RunOptions) {
       if (progress && text === "COMMIT;") options.log(describeDone(progress));
       return result;
     } catch (error) {
+      if (isConnectionLost(error)) {
+        lost = connectionLost(options, progress);
+        throw lost;
+      }
       if (progress === undefined) throw error;
-      if (isConnectionLost(error)) throw connectionLost(options, progress);
       const failure = scriptFailed(progress, error as ServerError, text === progress.text);
       await client.query("ROLLBACK");
       throw failure;
