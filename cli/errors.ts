@@ -1,3 +1,5 @@
+import { MigratorError } from "../migrator/errors.ts";
+
 /** What `./db` exits with. `./db psql` passes on psql's own code instead. */
 export const exitCode = {
   ok: 0,
@@ -44,6 +46,8 @@ export function describeError(error: unknown, trace: boolean): string {
   if (error instanceof UserError) {
     return `db: ${error.message}\n    ${error.next.replaceAll("\n", "\n    ")}`;
   }
+  // Says by itself what to do.
+  if (error instanceof MigratorError) return `db: ${error.message}`;
   if (!(error instanceof Error)) return `db: ${String(error)}`;
   if (trace) return `db: ${error.stack ?? error.message}`;
   return `db: ${error.message}\n    This was not expected. Run it again with DEBUG=1 for the stack trace.`;

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { MigratorError } from "../migrator/errors.ts";
 import manifest from "../package.json" with { type: "json" };
 import { ChildFailure, describeError, exitCode, UserError } from "./errors.ts";
 
@@ -142,8 +143,97 @@ Examples:
     .addHelpText("after", exitCodes)
     .action(async (options) => (await import("./commands/doctor.ts")).doctor(options));
 
-  for (const command of [program, ...program.commands]) command.exitOverride();
+  addMigrate(program);
+
+  for (const command of allCommands(program)) command.exitOverride();
   return program;
+}
+
+function allCommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(allCommands)];
+}
+
+const migrateExitCodes = `
+Exit codes:
+  0    it worked
+  1    a migration failed, or a part of one is in place, or the database refused the run; the message says why
+  2    wrong command, option, variable, folder or target, or files that do not fit the database; nothing was changed
+  3    no connection, or it was lost; or something is missing that must be there first
+  4    another run of migrations was at work for longer than the wait`;
+
+function addMigrate(program: Command): void {
+  const migrate = program
+    .command("migrate")
+    .summary("look at migrations and run them, without Pulumi")
+    .description(
+      [
+        "Works on a stack's database (--stack), or on any database that DB_SOURCE names: a URL with the sslmode,",
+        "such as postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=FILE.",
+      ].join(" "),
+    )
+    .addHelpText("after", migrateExitCodes);
+
+  const subcommand = (name: string, summary: string, description: string) =>
+    migrate
+      .command(name)
+      .summary(summary)
+      .description(description)
+      .option("-s, --stack <name>", "the environment (default: the database of DB_SOURCE)", stackName)
+      .option("--dir <folder>", "the migrations (default: the stack's, or MIGRATIONS_DIR, or migrations)")
+      .option(
+        "--owner <role>",
+        "who owns what migrations make (default: MIGRATIONS_OWNER, or the record's owner, or the database's)",
+      )
+      .option(
+        "--schema <name>",
+        "where unqualified names go (default: the stack's, or MIGRATIONS_SCHEMA, or app)",
+      )
+      .addHelpText("after", migrateExitCodes);
+
+  subcommand(
+    "status",
+    "print the record and what is pending",
+    "Prints what is in place, since when, by whom and by which version, what is pending, and what keeps a run from starting. Changes nothing.",
+  )
+    .option("--json", "print it as JSON")
+    .action(async (options) => (await import("./commands/migrate.ts")).status(options));
+
+  subcommand(
+    "verify",
+    "check that the files fit the database",
+    "Names every file that was changed after it was applied, is missing, is out of order, or cannot be used, with what to do. Changes nothing.",
+  )
+    .option("--json", "print what is pending as JSON")
+    .action(async (options) => (await import("./commands/migrate.ts")).verifyFolder(options));
+
+  subcommand(
+    "up",
+    "apply what is pending",
+    "Applies the pending migrations, in order. Goes back where the target is lower than what is applied.",
+  )
+    .argument("[target]", "number or name of the last migration to be in place (default: the newest)")
+    .action(async (target, options) => (await import("./commands/migrate.ts")).up(target, options));
+
+  subcommand(
+    "down",
+    "revert migrations",
+    "Runs the down scripts of all migrations after the target, the newest first, as they were recorded when the migrations were applied: the files may be gone.",
+  )
+    .argument("<target>", "number or name of the last migration to stay; 0: none")
+    .action(async (target, options) => (await import("./commands/migrate.ts")).down(target, options));
+
+  subcommand(
+    "repair",
+    "settle what the record says of a migration",
+    "For a migration that was left in doubt, or whose files were changed on purpose. Shows what it finds in the catalogue and writes the record; runs no script.",
+  )
+    .argument("<name>", "the migration, as in 0001_name")
+    .addOption(
+      new Option("--status <status>", "what is true of it from now on")
+        .choices(["applied", "reverted"])
+        .makeOptionMandatory(),
+    )
+    .action(async (name, options) => (await import("./commands/migrate.ts")).repairRecord(name, options));
 }
 
 /** Pulumi's own rule: letters, digits, hyphens, underscores and dots, at most 100 of them. */
@@ -165,6 +255,6 @@ export async function run(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage;
     if (error instanceof ChildFailure) return error.exitCode;
     process.stderr.write(`${describeError(error, Boolean(process.env.DEBUG))}\n`);
-    return error instanceof UserError ? error.exitCode : exitCode.failure;
+    return error instanceof UserError || error instanceof MigratorError ? error.exitCode : exitCode.failure;
   }
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { InputError } from "./errors.ts";
+import { readHeader } from "./header.ts";
 import { objections, placeOf } from "./sql.ts";
 
 // The Pulumi program reads the folder too, in each preview: this module must not load pg or node-pg-migrate.
@@ -66,6 +67,19 @@ export function readMigrations(folder: string): Migration[] {
   return migrations;
 }
 
+/** The same, for those who can do something without the files: what is wrong with them is told, not thrown. */
+export function readFolder(folder: string): {
+  readonly migrations: readonly Migration[];
+  readonly problems: readonly string[];
+} {
+  try {
+    return { migrations: readMigrations(folder), problems: [] };
+  } catch (error) {
+    if (error instanceof InputError) return { migrations: [], problems: error.problems };
+    throw error;
+  }
+}
+
 function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder, { withFileTypes: true })
@@ -102,6 +116,11 @@ function parseFileName(file: string): Candidate | string {
     return `${file}: the number must be between 1 and ${Number.MAX_SAFE_INTEGER}: rename it ${expected}`;
   }
   return { file, number, name: `${digits}_${name}`, direction };
+}
+
+/** The number in a migration's name. */
+export function numberOf(name: string): number {
+  return Number(/^\d+/.exec(name)?.[0]);
 }
 
 function groupByNumber(candidates: readonly Candidate[]): Candidate[][] {
@@ -169,7 +188,8 @@ function readScriptFile(folder: string, name: string): { script?: MigrationScrip
     return { problems: [`${name} cannot be read: ${(error as Error).message}`] };
   }
   if (sql.includes("\0")) return { problems: [`${name} has a zero byte in it: save it as UTF-8 text`] };
-  const problems = objections(sql).map(({ offset, reason }) => {
+  const { transaction, mistakes } = readHeader(sql);
+  const problems = [...mistakes, ...objections(sql, transaction)].map(({ offset, reason }) => {
     const { line, column } = placeOf(sql, offset);
     return `${name}:${line}:${column}: ${reason}`;
   });
@@ -195,10 +215,10 @@ export function checksum(sql: string): string {
  * @param target A migration's number or name; `0` for none of them; undefined or empty for all (the default).
  * @throws InputError that names the choices.
  */
-export function selectTarget(
-  migrations: readonly Migration[],
+export function selectTarget<T extends Pick<Migration, "name" | "number">>(
+  migrations: readonly T[],
   target: string | number | undefined,
-): readonly Migration[] {
+): readonly T[] {
   const wanted = String(target ?? "").trim();
   if (wanted === "") return migrations;
   if (/^0+$/.test(wanted)) return [];

@@ -1,3 +1,4 @@
+import { durationExample, parseDuration } from "../components/settings/units.ts";
 import { type ConnectionSettings, parseConnection } from "./connection.ts";
 import { InputError } from "./errors.ts";
 import { recordSchema } from "./session.ts";
@@ -7,8 +8,15 @@ export interface MigratorInput {
   readonly folder: string;
   /** Empty for the newest. */
   readonly target: string;
-  readonly owner: string;
+  /** Undefined: see `findOwner`. */
+  readonly owner: string | undefined;
   readonly schema: string;
+  /** In milliseconds; undefined: the default of `SessionLimits`. */
+  readonly lockTimeout: number | undefined;
+  readonly statementTimeout: number | undefined;
+  /** Undefined: the default of `migrate`. */
+  readonly lockRetries: number | undefined;
+  readonly revertMissing: boolean;
 }
 
 /**
@@ -25,20 +33,40 @@ export function readInput(env: NodeJS.ProcessEnv): MigratorInput {
   };
   const source = required("DB_SOURCE", "the migrator's connection URL");
   const folder = required("MIGRATIONS_DIR", "the folder of the migrations");
-  const owner = required("MIGRATIONS_OWNER", "the role that owns what migrations make");
   const schema = required("MIGRATIONS_SCHEMA", "the application's schema");
   if (schema === recordSchema) {
     problems.push(
       `MIGRATIONS_SCHEMA is "${recordSchema}", which is the schema of the migrations' own record: choose another`,
     );
   }
+  const duration = (name: string) => {
+    const text = env[name];
+    if (!text) return undefined;
+    const milliseconds = parseDuration(text);
+    if (milliseconds === undefined) problems.push(`${name} is "${text}": expected ${durationExample}`);
+    return milliseconds;
+  };
+  const lockTimeout = duration("MIGRATIONS_LOCK_TIMEOUT");
+  const statementTimeout = duration("MIGRATIONS_STATEMENT_TIMEOUT");
+  const retries = env.MIGRATIONS_LOCK_RETRIES ?? "";
+  if (!/^\d{0,2}$/.test(retries)) {
+    problems.push(`MIGRATIONS_LOCK_RETRIES is "${retries}": expected a number from 0 to 99`);
+  }
+  const missing = env.MIGRATIONS_MISSING ?? "";
+  if (missing !== "" && missing !== "revert") {
+    problems.push(`MIGRATIONS_MISSING is "${missing}": expected "revert", or nothing`);
+  }
   if (problems.length > 0) throw new InputError("The environment of the migrator is not complete:", problems);
   return {
     connection: readConnection(env, source),
     folder,
     target: env.MIGRATIONS_TARGET ?? "",
-    owner,
+    owner: env.MIGRATIONS_OWNER || undefined,
     schema,
+    lockTimeout,
+    statementTimeout,
+    lockRetries: retries === "" ? undefined : Number(retries),
+    revertMissing: missing === "revert",
   };
 }
 

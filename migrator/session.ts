@@ -5,7 +5,6 @@ import { exitCodes, MigratorError } from "./errors.ts";
 
 /** The schema of the migrations' record. It is the owner's: the application's roles have no right in it. */
 export const recordSchema = "migrations";
-export const recordTable = "applied";
 
 export interface SessionOptions {
   readonly connection: ConnectionSettings;
@@ -15,17 +14,41 @@ export interface SessionOptions {
   readonly schema: string;
 }
 
+/** In milliseconds; 0: no limit. See the manual, «Statement Behavior». */
+export interface SessionLimits {
+  /**
+   * How long a statement waits for a lock. While it waits, all who want the same table after it wait too: so it must
+   * give up soon. Default: 5 seconds.
+   */
+  readonly lockTimeout: number;
+  /** How long a statement may run. Default: no limit. */
+  readonly statementTimeout: number;
+}
+
+type SomeLimits = { readonly [Limit in keyof SessionLimits]?: number | undefined };
+
+const defaultLimits: SessionLimits = { lockTimeout: 5_000, statementTimeout: 0 };
+
 /**
  * Also sent before each script: what one script sets (a search_path, a role) is not to reach the next.
  * client_connection_check_interval makes the server give up a statement within a second after the runner was
  * killed; otherwise it would go on to its end, with its locks.
  */
-export function sessionSetup({ owner, schema }: Pick<SessionOptions, "owner" | "schema">): string {
+export function sessionSetup(
+  options: Pick<SessionOptions, "owner" | "schema"> & SomeLimits,
+  header: SomeLimits = {},
+): string {
+  const { owner, schema } = options;
+  const lockTimeout = header.lockTimeout ?? options.lockTimeout ?? defaultLimits.lockTimeout;
+  const statementTimeout =
+    header.statementTimeout ?? options.statementTimeout ?? defaultLimits.statementTimeout;
   return [
     "RESET ALL",
     `SET ROLE ${quote(owner)}`,
     `SET search_path TO ${quote(schema)}, ${quote(extensionsSchema)}`,
     "SET client_connection_check_interval TO '1s'",
+    `SET lock_timeout TO ${lockTimeout}`,
+    `SET statement_timeout TO ${statementTimeout}`,
   ].join("; ");
 }
 
@@ -34,12 +57,32 @@ export function quote(identifier: string): string {
   return `"${identifier.replaceAll('"', '""')}"`;
 }
 
-/** @throws MigratorError where the owner or the application's schema is not there, or not within reach. */
-export async function becomeOwner(client: Client, options: SessionOptions): Promise<void> {
-  const { connection, owner, schema } = options;
+/**
+ * The role that owns what migrations make, where it is not given: the owner of the record's schema, or before there
+ * is one, the owner of the database.
+ */
+export async function findOwner(client: Client, { owner }: { owner?: string | undefined }): Promise<string> {
+  if (owner) return owner;
+  const { rows } = await client.query<{ owner: string }>(
+    `SELECT pg_catalog.pg_get_userbyid(coalesce(
+              (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = $1),
+              (SELECT datdba FROM pg_catalog.pg_database WHERE datname = current_database()))) AS owner`,
+    [recordSchema],
+  );
+  return rows[0]?.owner ?? "";
+}
+
+/** @throws MigratorError where the owner is not there, or not within reach. */
+export async function actAsOwner(client: Client, options: SessionOptions): Promise<void> {
+  const { connection, owner } = options;
   await guarded(options, `the role "${owner}" must exist, and "${connection.user}" be a member of it.`, () =>
     client.query(sessionSetup(options)),
   );
+}
+
+/** @throws MigratorError where the application's schema is not there. */
+export async function checkSchema(client: Client, options: SessionOptions): Promise<void> {
+  const { owner, schema } = options;
   const { rowCount } = await client.query("SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1", [schema]);
   if (rowCount === 0) {
     throw refusal(
@@ -50,55 +93,12 @@ export async function becomeOwner(client: Client, options: SessionOptions): Prom
   }
 }
 
-/**
- * Makes the record where it is not there yet.
- *
- * @returns The names of the applied migrations, in no particular order.
- */
-export async function openRecord(client: Client, options: SessionOptions): Promise<string[]> {
-  const { owner } = options;
-  const { rows } = await client.query<{ own: boolean; made: boolean }>(
-    `SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') AS own,
-            EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = namespace.oid AND relname = $1) AS made
-       FROM pg_catalog.pg_namespace AS namespace WHERE nspname = $2`,
-    [recordTable, recordSchema],
-  );
-  const [found] = rows;
-  if (found && !found.own) {
-    throw refusal(
-      options,
-      `the schema "${recordSchema}", where migrations are recorded, does not belong to "${owner}"`,
-      `rename that schema, or let "${owner}" have it: ALTER SCHEMA ${recordSchema} OWNER TO ${quote(owner)}.`,
-    );
-  }
-  if (found?.made) {
-    return guarded(options, `"${owner}" must own the table ${recordSchema}.${recordTable}.`, async () => {
-      const names = await client.query<{ name: string }>(`SELECT name FROM ${recordSchema}.${recordTable}`);
-      return names.rows.map(({ name }) => name);
-    });
-  }
-  // Several statements in one query are one transaction.
-  await guarded(options, `"${owner}" must own the database, or have CREATE on it.`, () =>
-    client.query(`${found ? "" : createSchema} ${createTable}`),
-  );
-  return [];
-}
-
-const createSchema = `
-  CREATE SCHEMA ${recordSchema};
-  COMMENT ON SCHEMA ${recordSchema} IS 'Record of the applied migrations';`;
-
-// node-pg-migrate would make a table of its own, with a time of no time zone, and without UNIQUE.
-const createTable = `
-  CREATE TABLE ${recordSchema}.${recordTable} (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name text NOT NULL UNIQUE,
-    run_on timestamptz NOT NULL
-  );
-  COMMENT ON TABLE ${recordSchema}.${recordTable} IS
-    'One row for each migration that is in place; written by the migration runner alone';`;
-
-async function guarded<T>(options: SessionOptions, whatToDo: string, work: () => Promise<T>): Promise<T> {
+/** Does what every run needs; where the server refuses it, says what must be given. */
+export async function guarded<T>(
+  options: SessionOptions,
+  whatToDo: string,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -106,7 +106,8 @@ async function guarded<T>(options: SessionOptions, whatToDo: string, work: () =>
   }
 }
 
-function refusal({ connection }: SessionOptions, reason: string, whatToDo: string): MigratorError {
+/** Why no migration was run, and what to do. */
+export function refusal({ connection }: SessionOptions, reason: string, whatToDo: string): MigratorError {
   return new MigratorError(
     exitCodes.failed,
     `No migration was run in ${describeServer(connection)}: ${reason}.\nWhat to do: ${whatToDo}`,

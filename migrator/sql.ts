@@ -152,8 +152,10 @@ export interface Objection {
  * What the server cannot run as it stands inside the one transaction that the runner opens for a script:
  * psql's meta-commands, `COPY … FROM STDIN`, and statements that end the transaction. The latter would be
  * accepted by the server, and leave a migration half applied without a record of it.
+ *
+ * @param transaction Whether the script runs in one transaction; without one, the same is objected to.
  */
-export function objections(sql: string): Objection[] {
+export function objections(sql: string, transaction = true): Objection[] {
   const { statements, metaCommands } = readScript(sql);
   const found = metaCommands.map((offset) => {
     const command = /^\S*/.exec(sql.slice(offset))?.[0] ?? "\\";
@@ -172,7 +174,9 @@ export function objections(sql: string): Objection[] {
     } else if (endsOrBeginsTransaction(words)) {
       found.push({
         offset: start,
-        reason: `${words.slice(0, 2).join(" ")} stands in the way of the transaction that is opened around each file: take it out`,
+        reason: transaction
+          ? `${words.slice(0, 2).join(" ")} stands in the way of the transaction that is opened around each file: take it out`
+          : `${words.slice(0, 2).join(" ")} hides from the runner which statements are done: take it out, or put what belongs in one transaction into a file of its own`,
       });
     }
   }

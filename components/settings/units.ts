@@ -24,3 +24,21 @@ export function formatSize(bytes: number): string {
   }
   return `${Math.floor(bytes / bytesPerUnit.kB)}kB`;
 }
+
+/** Milliseconds in one of PostgreSQL's units of time. */
+const millisecondsPerUnit = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000 } as const;
+
+/** Completes «expected …» where a time is wanted. */
+export const durationExample = "a time with its unit (ms, s, min, h), such as 500ms or 5s, or 0 for no limit";
+
+/**
+ * Milliseconds that a time such as `500ms` or `5s` stands for, in PostgreSQL's own notation; `0` is 0.
+ * Returns undefined for anything else, any other bare number included, and for more than PostgreSQL takes (2^31 - 1 ms).
+ */
+export function parseDuration(text: string): number | undefined {
+  if (text.trim() === "0") return 0;
+  const match = /^(\d+)\s*(ms|s|min|h)$/.exec(text.trim());
+  if (!match) return undefined;
+  const milliseconds = Number(match[1]) * millisecondsPerUnit[match[2] as keyof typeof millisecondsPerUnit];
+  return milliseconds < 2 ** 31 ? milliseconds : undefined;
+}

@@ -708,7 +708,7 @@ describe("no way in", () => {
     const { code, stderr } = await start("migrator/main.ts", { MIGRATIONS_DIR: "migrations" }).ended;
     expect(code).toBe(2);
     expect(stderr).toContain("DB_SOURCE is missing");
-    expect(stderr).toContain("MIGRATIONS_OWNER is missing");
+    expect(stderr).toContain("MIGRATIONS_SCHEMA is missing");
   });
 });
 

@@ -31,12 +31,48 @@ describe("the migrator's environment", () => {
     }
   });
 
+  it("takes limits as times, and lets the migrator choose where they are left out", () => {
+    expect(readInput(complete)).toMatchObject({
+      lockTimeout: undefined,
+      statementTimeout: undefined,
+      lockRetries: undefined,
+      revertMissing: false,
+    });
+    const limits = {
+      MIGRATIONS_LOCK_TIMEOUT: "500ms",
+      MIGRATIONS_STATEMENT_TIMEOUT: "0",
+      MIGRATIONS_LOCK_RETRIES: "0",
+      MIGRATIONS_MISSING: "revert",
+    };
+    expect(readInput({ ...complete, ...limits })).toMatchObject({
+      lockTimeout: 500,
+      statementTimeout: 0,
+      lockRetries: 0,
+      revertMissing: true,
+    });
+  });
+
+  it("names limits that are none", () => {
+    const limits = {
+      MIGRATIONS_LOCK_TIMEOUT: "5",
+      MIGRATIONS_STATEMENT_TIMEOUT: "long",
+      MIGRATIONS_LOCK_RETRIES: "-1",
+      MIGRATIONS_MISSING: "yes",
+    };
+    expect(() => readInput({ ...complete, ...limits })).toThrowErrorMatchingInlineSnapshot(`
+      [InputError: The environment of the migrator is not complete:
+        - MIGRATIONS_LOCK_TIMEOUT is "5": expected a time with its unit (ms, s, min, h), such as 500ms or 5s, or 0 for no limit
+        - MIGRATIONS_STATEMENT_TIMEOUT is "long": expected a time with its unit (ms, s, min, h), such as 500ms or 5s, or 0 for no limit
+        - MIGRATIONS_LOCK_RETRIES is "-1": expected a number from 0 to 99
+        - MIGRATIONS_MISSING is "yes": expected "revert", or nothing]
+    `);
+  });
+
   it("names everything that is missing at once", () => {
     expect(() => readInput({})).toThrowErrorMatchingInlineSnapshot(`
       [InputError: The environment of the migrator is not complete:
         - DB_SOURCE is missing: the migrator's connection URL
         - MIGRATIONS_DIR is missing: the folder of the migrations
-        - MIGRATIONS_OWNER is missing: the role that owns what migrations make
         - MIGRATIONS_SCHEMA is missing: the application's schema]
     `);
   });
