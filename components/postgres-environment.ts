@@ -129,6 +129,11 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
         migrations,
         folder: settings.migrationsFolder,
         target: settings.migrationsTarget,
+        limits: {
+          lockTimeout: settings.migrationsLockTimeout,
+          lockRetries: settings.migrationsLockRetries,
+          statementTimeout: settings.migrationsStatementTimeout,
+        },
         owner: roles.owner,
         schemaName: settings.schemaName,
         migratorEnvironment,

@@ -49,6 +49,10 @@ export interface Settings {
   readonly migrationsFolder: string;
   /** Undefined: the newest migration. */
   readonly migrationsTarget: string | undefined;
+  /** A time with its unit, or 0. Undefined, here and below: the migrator's default. */
+  readonly migrationsLockTimeout: string | undefined;
+  readonly migrationsLockRetries: number | undefined;
+  readonly migrationsStatementTimeout: string | undefined;
   readonly deletionProtection: boolean;
   readonly adoptVolume: boolean;
   readonly tls: boolean;
@@ -262,6 +266,9 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
     initdbFolder: raw.initdbFolder ?? settingKeys.initdbFolder.declared.default,
     migrationsFolder: raw.migrationsFolder ?? settingKeys.migrationsFolder.declared.default,
     migrationsTarget: raw.migrationsTarget,
+    migrationsLockTimeout: raw.migrationsLockTimeout,
+    migrationsLockRetries: raw.migrationsLockRetries,
+    migrationsStatementTimeout: raw.migrationsStatementTimeout,
     deletionProtection: raw.deletionProtection ?? profile.deletionProtection,
     adoptVolume: raw.adoptVolume ?? settingKeys.adoptVolume.declared.default,
     tls: profile.tls,

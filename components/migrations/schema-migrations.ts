@@ -8,6 +8,12 @@ export interface SchemaMigrationsArgs {
   readonly folder: string;
   /** Name or number of the migration to end at; undefined: the newest. */
   readonly target: string | undefined;
+  /** Times with their unit. Undefined: the migrator's defaults. */
+  readonly limits: {
+    readonly lockTimeout: string | undefined;
+    readonly lockRetries: number | undefined;
+    readonly statementTimeout: string | undefined;
+  };
   /** Role that owns what the migrations make. */
   readonly owner: string;
   readonly schemaName: string;
@@ -36,7 +42,14 @@ export class SchemaMigrations extends pulumi.ComponentResource {
           MIGRATIONS_DIR: args.folder,
           MIGRATIONS_OWNER: args.owner,
           MIGRATIONS_SCHEMA: args.schemaName,
-          ...(args.target === undefined ? {} : { MIGRATIONS_TARGET: args.target }),
+          ...defined({
+            MIGRATIONS_LOCK_TIMEOUT: args.limits.lockTimeout,
+            MIGRATIONS_LOCK_RETRIES: args.limits.lockRetries?.toString(),
+            MIGRATIONS_STATEMENT_TIMEOUT: args.limits.statementTimeout,
+            MIGRATIONS_TARGET: args.target,
+          }),
+          // Data that is thrown away anyway goes with a migration whose files are gone.
+          ...(args.livesWith === undefined ? {} : { MIGRATIONS_MISSING: "revert" }),
         },
         // Not read by the runner: it is what makes a new or changed file a difference. Not in the environment, which
         // preview hides as a whole for the password in it.
@@ -51,6 +64,12 @@ export class SchemaMigrations extends pulumi.ComponentResource {
     this.applied = run.id.apply(() => args.migrations.map((migration) => migration.name));
     this.registerOutputs();
   }
+}
+
+function defined(variables: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(variables).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }
 
 /** One line a migration: its name, and enough of both checksums to tell that a file changed. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { isImageReference, supportedMajorVersions } from "./image.ts";
-import { parseSize } from "./units.ts";
+import { durationExample, parseDuration, parseSize } from "./units.ts";
 
 /** One setting: how its value is checked, and what people are told about it (README, Pulumi.yaml, errors). */
 export interface SettingKey {
@@ -48,6 +48,7 @@ const folder = z
   .string()
   .min(1)
   .refine((path) => !path.includes("\0"));
+const duration = z.string().refine((text) => parseDuration(text) !== undefined);
 const pem = (label: string) =>
   z.string().regex(new RegExp(`-----BEGIN ${label}-----[^]+-----END ${label}-----\\s*$`));
 
@@ -285,6 +286,29 @@ export const settingKeys = {
     example: "0003",
     default: "the newest",
     description: "Migration that the database is brought to, forwards or backwards.",
+  },
+  migrationsLockTimeout: {
+    schema: duration,
+    expected: durationExample,
+    example: "2s",
+    default: "`5s`",
+    description:
+      "How long a migration waits for a lock before it gives up and is tried again: while it waits, the application waits behind it. A file's header wins.",
+  },
+  migrationsLockRetries: {
+    schema: z.int().min(0).max(99),
+    expected: "a whole number from 0 to 99",
+    example: "10",
+    default: "4",
+    description:
+      "How often a migration that did not get its lock is tried again, after 1 s, 2 s, 4 s and so on.",
+  },
+  migrationsStatementTimeout: {
+    schema: duration,
+    expected: durationExample,
+    example: "10min",
+    default: "`0` (no limit)",
+    description: "How long a statement of a migration may run. A file's header wins.",
   },
   deletionProtection: {
     schema: z.boolean(),
