@@ -211,7 +211,10 @@ function addMigrate(program: Command): void {
     "apply what is pending",
     "Applies the pending migrations, in order. Goes back where the target is lower than what is applied.",
   )
-    .argument("[target]", "number or name of the last migration to be in place (default: the newest)")
+    .argument(
+      "[target]",
+      "number or name of the last migration to be in place (default: the stack's target, or the newest)",
+    )
     .action(async (target, options) => (await import("./commands/migrate.ts")).up(target, options));
 
   subcommand(

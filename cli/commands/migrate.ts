@@ -4,10 +4,9 @@ import { type MigratorInput, readInput } from "../../migrator/input.ts";
 import { type RepairOptions, repair } from "../../migrator/repair.ts";
 import { migrate } from "../../migrator/run.ts";
 import { formatStatus, readStatus, verify } from "../../migrator/status.ts";
-import { readStackFile } from "../passphrase.ts";
 import { projectRoot } from "../project.ts";
 import { pulumiCommand, readOutputs } from "../pulumi.ts";
-import { textSetting } from "../stack-settings.ts";
+import { readStackFile, textSetting } from "../stack-files.ts";
 import { readStateBackend } from "../state-backend.ts";
 import { toolchainVariables } from "../toolchain.ts";
 
@@ -33,9 +32,10 @@ export async function verifyFolder(options: MigrateOptions & { readonly json?: t
     );
 }
 
-/** @param target Default: the newest. */
+/** @param target Default: that of the stack, or the newest. */
 export async function up(target: string | undefined, options: MigrateOptions): Promise<void> {
-  await migrate({ ...(await inputOf(options)), target: target ?? "", log: print });
+  const input = await inputOf(options);
+  await migrate({ ...input, target: target ?? input.target, log: print });
 }
 
 /** @param target The last one that is to stay. */
@@ -76,7 +76,7 @@ async function stackVariables(stack: string): Promise<NodeJS.ProcessEnv> {
     await pulumiCommand(stack, await toolchainVariables()),
   );
   const { project } = await readStateBackend();
-  const stackFile = (await readStackFile(stack)) ?? "";
+  const stackFile = await readStackFile(stack);
   const setting = (key: SettingName) => textSetting(stackFile, project, key);
   const { source } = connections.migrator.host;
   return {
@@ -84,6 +84,7 @@ async function stackVariables(stack: string): Promise<NodeJS.ProcessEnv> {
     DB_SSLROOTCERT_PEM: tls.ca,
     MIGRATIONS_DIR: setting("migrationsFolder"),
     MIGRATIONS_SCHEMA: setting("schemaName"),
+    MIGRATIONS_TARGET: setting("migrationsTarget"),
     MIGRATIONS_LOCK_TIMEOUT: setting("migrationsLockTimeout"),
     MIGRATIONS_STATEMENT_TIMEOUT: setting("migrationsStatementTimeout"),
     MIGRATIONS_LOCK_RETRIES: setting("migrationsLockRetries"),

@@ -308,6 +308,48 @@ describe("what makes a new container", () => {
   });
 });
 
+describe("the migrator", () => {
+  const theValue = (secret: unknown) => (secret as { value: Record<string, string> }).value;
+  const variables = async (name: string, values: Record<string, string>) => {
+    const { resources } = await environment(name, values);
+    const command = ofType(resources, "Command").find(
+      ({ inputs }) => inputs.create === "node migrator/main.ts",
+    );
+    // A secret as a whole, since the migrator's password is in it.
+    return theValue(command?.inputs.environment);
+  };
+
+  it("gets the limits and the target that are set, and chooses the others itself", async () => {
+    const base = { profile: "production", appName: "shop" };
+    const given = await variables("limits", {
+      ...base,
+      migrationsLockTimeout: "500ms",
+      migrationsLockRetries: "9",
+      migrationsStatementTimeout: "0",
+      migrationsTarget: "1",
+    });
+    expect(given).toMatchObject({
+      MIGRATIONS_LOCK_TIMEOUT: "500ms",
+      MIGRATIONS_LOCK_RETRIES: "9",
+      MIGRATIONS_STATEMENT_TIMEOUT: "0",
+      MIGRATIONS_TARGET: "1",
+    });
+    expect(Object.keys(await variables("no-limits", base)).toSorted()).toEqual([
+      "DB_SOURCE",
+      "DB_SSLROOTCERT_PEM",
+      "MIGRATIONS_DIR",
+      "MIGRATIONS_OWNER",
+      "MIGRATIONS_SCHEMA",
+    ]);
+  });
+
+  it("reverts what has no files any more in a development environment only", async () => {
+    expect(await variables("thrown-away", { profile: "development" })).toMatchObject({
+      MIGRATIONS_MISSING: "revert",
+    });
+  });
+});
+
 describe("mistakes in the folders", () => {
   it.each([
     [{ migrationsFolder: "no-such-folder" }, /no-such-folder/],

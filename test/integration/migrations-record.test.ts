@@ -191,3 +191,31 @@ describe("./db migrate verify", () => {
     expect(await lab.applied()).toEqual(["0001_a", "0002_b", "0003_c", "0004_d"]);
   });
 });
+
+describe("./db migrate up, down and repair", () => {
+  it("work on the database of DB_SOURCE, whose owner they find", async () => {
+    lab.write("0001_a", ...table("a"));
+    lab.write("0002_b", ...table("b"));
+    const up = await db("up", "1");
+    expect(up).toMatchObject({ code: 0, stderr: "" });
+    expect(up.stdout).toMatch(/\napplied 0001_a in .*\n1 migration applied in .*\n$/);
+    expect((await db("up")).stdout).toMatch(/\napplied 0002_b in /);
+    const { rows } = await lab.query("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'app'");
+    expect(rows).toEqual([{ tableowner: lab.owner }]);
+    lab.remove("0002_b");
+    expect((await db("down", "0001_a")).stdout).toMatch(
+      /\nreverted 0002_b in .*\n.*, database is at 0001_a\n$/,
+    );
+    expect(await lab.tables()).toEqual(["a"]);
+    lab.write("0002_b", ...table("b"));
+    expect(await db("down", "2")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("0002_b is not applied yet"),
+    });
+    await lab.query("DROP TABLE a");
+    expect((await db("repair", "0001_a", "--status", "reverted")).stdout).toMatch(
+      /: 0001_a is recorded as applied\n {2}there is no table a\nrecorded: 0001_a is reverted\n$/,
+    );
+    expect(await lab.applied()).toEqual([]);
+  });
+});
