@@ -48,24 +48,8 @@ const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => interruption.abort(new Error(`ended by ${signal}`)));
 }
-const checks: Check[] = [];
 try {
-  const passphrase = randomBytes(16).toString("hex");
-  const name = `parity-${randomBytes(3).toString("hex")}`;
-  const port = await freePort();
-  for (const profile of options.profile === "both"
-    ? (["development", "production"] as const)
-    : [options.profile]) {
-    const newStack = () =>
-      new Stack({
-        signal: interruption.signal,
-        name,
-        projectFolder: project,
-        folder: mkdtempSync(join(folder, `${profile}-`)),
-        passphrase,
-      });
-    checks.push(...(await runProfile(profile, { standIns, genuine, newStack, port, report })));
-  }
+  conclude(await runAll());
 } catch (error) {
   if (!interruption.signal.aborted) throw error;
   console.error("Interrupted; what it had made is removed.");
@@ -73,11 +57,31 @@ try {
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
-const failed = checks.filter(({ ok }) => !ok);
-if (options.json)
-  console.log(JSON.stringify({ ok: failed.length === 0, checks: checks.map(toJson) }, null, 2));
-else console.log(`\n${checks.length - failed.length} of ${checks.length} checks hold.`);
-process.exitCode ??= failed.length === 0 ? exitCode.ok : exitCode.failure;
+
+async function runAll(): Promise<Check[]> {
+  const passphrase = randomBytes(16).toString("hex");
+  const name = `parity-${randomBytes(3).toString("hex")}`;
+  const port = await freePort();
+  const { signal } = interruption;
+  const checks: Check[] = [];
+  const profiles = options.profile === "both" ? (["development", "production"] as const) : [options.profile];
+  for (const profile of profiles) {
+    const newStack = () => {
+      const own = mkdtempSync(join(folder, `${profile}-`));
+      return new Stack({ name, projectFolder: project, folder: own, passphrase, signal });
+    };
+    checks.push(...(await runProfile(profile, { standIns, genuine, newStack, port, report })));
+  }
+  return checks;
+}
+
+function conclude(checks: Check[]): void {
+  const held = checks.filter(({ ok }) => ok).length;
+  const ok = held === checks.length;
+  if (options.json) console.log(JSON.stringify({ ok, checks: checks.map(toJson) }, null, 2));
+  else console.log(`\n${held} of ${checks.length} checks hold.`);
+  process.exitCode = ok ? exitCode.ok : exitCode.failure;
+}
 
 function home(wanted: Pick<Home, "name" | "folder">, advice: string): Home {
   const problems = problemsOfHome(wanted);
