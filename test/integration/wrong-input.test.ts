@@ -212,9 +212,7 @@ describe("an environment with data", () => {
               3 |
             SQLSTATE: 42601
           0008_broken was not applied, not even in part; what was applied before it stays so.
-          What to do: correct migrations/0008_broken.up.sql, then run again: it goes on from there.
-        pulumi:pulumi:Stack (postgres-environments-STACK):
-          error: update failed"
+          What to do: correct migrations/0008_broken.up.sql, then run again: it goes on from there."
     `);
     rmSync(project.path("migrations/0008_broken.up.sql"));
     rmSync(project.path("migrations/0008_broken.down.sql"));
@@ -230,9 +228,7 @@ describe("an environment with data", () => {
           Its newest log lines:
             docker-entrypoint.sh: PGDATA (/var/lib/postgresql/data/pgdata) holds a database; skipping initialization.
             TIME GMT [PID] FATAL:  invalid value for parameter "work_mem": "lots"
-          Correct what the log names (a setting, an init script, …) and run pulumi up again. Whole log: docker logs postgres-environments-STACK-postgres
-        pulumi:pulumi:Stack (postgres-environments-STACK):
-          error: update failed"
+          Correct what the log names (a setting, an init script, …) and run pulumi up again. Whole log: docker logs postgres-environments-STACK-postgres"
     `);
   });
 

@@ -6,6 +6,8 @@ export function diagnostics(output: string, replace: Readonly<Record<string, str
   const begin = output.lastIndexOf("\nDiagnostics:\n");
   let text = begin < 0 ? output : output.slice(begin + "\nDiagnostics:\n".length);
   text = text.replace(/\n(?:Outputs|Resources|Duration):?[\s\S]*$/, "");
+  // Says nothing, and stands before or after what does.
+  text = text.replace(/^ *pulumi:pulumi:Stack \(.*\):\n +error: update failed\n/m, "");
   for (const [found, name] of Object.entries(replace)) text = text.replaceAll(found, name);
   return (
     text
@@ -21,6 +23,7 @@ export function diagnostics(output: string, replace: Readonly<Record<string, str
       .replace(/\b\d+(?:\.\d+)? (m?s)\b/g, "N $1")
       .replace(/\[\d+\]/g, "[PID]")
       .replace(/\b[0-9a-f]{64}\b/g, "ID")
+      .replace(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "UUID")
   );
 }
 

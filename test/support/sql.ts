@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 
 /** How a connection is made secure: the URL's own sslmode where there is no CA. */
@@ -69,4 +70,14 @@ export async function show(source: string, ...names: string[]): Promise<Record<s
   } finally {
     await client.end();
   }
+}
+
+/** Waits until a migration is in its pg_sleep; the log announces a migration a moment before it begins. */
+export async function untilSleeping(superuser: string): Promise<void> {
+  const sleeping = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+  for (let tries = 0; tries < 100; tries += 1) {
+    if ((await value(superuser, sleeping)) === true) return;
+    await sleep(50);
+  }
+  throw new Error("no migration sleeps");
 }
