@@ -221,12 +221,13 @@ describe("an environment with data", () => {
 
   it("tells of a server parameter's value that the server refuses", async () => {
     await stack.set({ serverSettings: { work_mem: "lots" } });
-    expect(await up()).toMatchInlineSnapshot(`
+    // How often Docker has started it again by then varies, and what the image's entrypoint says is its own business.
+    const lines = (await up()).split("\n").filter((line) => !/skipping initialization/i.test(line));
+    expect([...new Set(lines)].join("\n")).toMatchInlineSnapshot(`
       "  command:local:Command (postgres-ready):
           error: exit status 1: running "node readiness/await-healthy.ts":
           The server in container postgres-environments-STACK-postgres did not become ready: the server stopped by itself with exit code 1.
           Its newest log lines:
-            docker-entrypoint.sh: PGDATA (/var/lib/postgresql/data/pgdata) holds a database; skipping initialization.
             TIME GMT [PID] FATAL:  invalid value for parameter "work_mem": "lots"
           Correct what the log names (a setting, an init script, …) and run pulumi up again. Whole log: docker logs postgres-environments-STACK-postgres"
     `);
