@@ -1,23 +1,7 @@
+import { text } from "../common/read.ts";
 import { isProperties, type Properties, type Value } from "../common/values.ts";
 
-export function text(values: Properties, name: string): string {
-  const value = values[name];
-  return typeof value === "string" ? value : "";
-}
-
-export function flag(values: Properties, name: string): boolean {
-  return values[name] === true;
-}
-
-export function whole(values: Properties, name: string): number {
-  const value = values[name];
-  return typeof value === "number" ? value : 0;
-}
-
-export function strings(values: Properties, name: string): string[] {
-  const value = values[name];
-  return Array.isArray(value) ? value.map(String) : [];
-}
+export { flag, strings, text, whole } from "../common/read.ts";
 
 export function objects(values: Properties, name: string): Properties[] {
   const value = values[name];

@@ -1,23 +1,7 @@
+import { strings } from "../common/read.ts";
 import type { Properties, Value } from "../common/values.ts";
 
-export function text(values: Properties, name: string): string {
-  const value = values[name];
-  return typeof value === "string" ? value : "";
-}
-
-export function flag(values: Properties, name: string): boolean {
-  return values[name] === true;
-}
-
-export function whole(values: Properties, name: string): number {
-  const value = values[name];
-  return typeof value === "number" ? value : 0;
-}
-
-export function strings(values: Properties, name: string): string[] {
-  const value = values[name];
-  return Array.isArray(value) ? value.map(String) : [];
-}
+export { flag, strings, text, whole } from "../common/read.ts";
 
 /** Whether a property changed; one that is not set equals its zero value. */
 export function changed(state: Properties, inputs: Properties, name: string): boolean {
