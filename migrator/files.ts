@@ -233,3 +233,10 @@ export function selectTarget<T extends Pick<Migration, "name" | "number">>(
   }
   return migrations.slice(0, index + 1);
 }
+
+/** One line a migration: its name, and enough of both checksums to tell that a file changed. */
+export function listMigrations(migrations: readonly Migration[]): string {
+  return migrations
+    .map(({ name, up, down }) => `${name} ${up.checksum.slice(0, 12)} ${down.checksum.slice(0, 12)}`)
+    .join("\n");
+}

@@ -8,6 +8,8 @@ export interface ScriptHeader {
   readonly lockTimeout: number | undefined;
   /** In milliseconds; 0: no limit. */
   readonly statementTimeout: number | undefined;
+  /** Rules of the review that the script may break, each with the reason. */
+  readonly allowed: ReadonlyMap<string, string>;
 }
 
 export interface HeaderMistake {
@@ -15,22 +17,28 @@ export interface HeaderMistake {
   readonly reason: string;
 }
 
-const known = "no transaction; lock_timeout = 10s; statement_timeout = 5min";
+const known = "no transaction; lock_timeout = 10s; statement_timeout = 5min; allow RULE: why it may pass";
 
 /**
  * Reads the header of a script: lines of the form `-- migrate: no transaction, lock_timeout = 10s` among the comments
- * before the first statement.
+ * before the first statement; and `-- migrate: allow RULE: why it may pass`, each on a line of its own.
  */
 export function readHeader(sql: string): ScriptHeader & { readonly mistakes: readonly HeaderMistake[] } {
   const header = {
     transaction: true,
     lockTimeout: undefined as number | undefined,
     statementTimeout: undefined as number | undefined,
+    allowed: new Map<string, string>(),
   };
   const mistakes: HeaderMistake[] = [];
   for (const { offset, text } of directives(sql)) {
     const [name = "", value] = text.split("=").map((part) => part.trim());
-    if (name === "no transaction" && value === undefined) {
+    const [, rule, reason = ""] = /^allow\b\s*([\w-]*)[\s:]*(.*)$/.exec(text) ?? [];
+    if (rule !== undefined) {
+      if (rule !== "" && reason !== "") header.allowed.set(rule, reason);
+      else
+        mistakes.push({ offset, reason: `"${text}" gives no reason: write "allow RULE: why it may pass"` });
+    } else if (name === "no transaction" && value === undefined) {
       header.transaction = false;
     } else if (name === "lock_timeout" || name === "statement_timeout") {
       const duration = parseDuration(value ?? "");
@@ -55,7 +63,9 @@ function directives(sql: string): { offset: number; text: string }[] {
     const [, list] = /^\s*migrate:(.*)$/.exec(match[1] ?? "") ?? [];
     if (list === undefined) continue;
     const offset = match.index + match[0].indexOf("--");
-    for (const text of list.split(",")) found.push({ offset, text: text.trim().replace(/\s+/g, " ") });
+    // A reason may have commas in it.
+    const parts = /^\s*allow\b/.test(list) ? [list] : list.split(",");
+    for (const text of parts) found.push({ offset, text: text.trim().replace(/\s+/g, " ") });
   }
   return found;
 }

@@ -17,6 +17,7 @@ export interface MigratorInput {
   /** Undefined: the default of `migrate`. */
   readonly lockRetries: number | undefined;
   readonly revertMissing: boolean;
+  readonly allowDataLoss: boolean;
 }
 
 /**
@@ -56,6 +57,10 @@ export function readInput(env: NodeJS.ProcessEnv): MigratorInput {
   if (missing !== "" && missing !== "revert") {
     problems.push(`MIGRATIONS_MISSING is "${missing}": expected "revert", or nothing`);
   }
+  const dataLoss = env.MIGRATIONS_DATA_LOSS ?? "";
+  if (dataLoss !== "" && dataLoss !== "allow") {
+    problems.push(`MIGRATIONS_DATA_LOSS is "${dataLoss}": expected "allow", or nothing`);
+  }
   if (problems.length > 0) throw new InputError("The environment of the migrator is not complete:", problems);
   return {
     connection: readConnection(env, source),
@@ -67,6 +72,7 @@ export function readInput(env: NodeJS.ProcessEnv): MigratorInput {
     statementTimeout,
     lockRetries: retries === "" ? undefined : Number(retries),
     revertMissing: missing === "revert",
+    allowDataLoss: dataLoss === "allow",
   };
 }
 

@@ -1,6 +1,12 @@
-import { MigratorError } from "./errors.ts";
-import { readInput } from "./input.ts";
-import { migrate } from "./run.ts";
+import { enableCompileCache } from "node:module";
+import { join } from "node:path";
+
+// Everything else is imported after this line, so that it comes out of the cache.
+enableCompileCache(join(import.meta.dirname, "..", "node_modules", ".cache", "db"));
+
+const { MigratorError } = await import("./errors.ts");
+const { readInput } = await import("./input.ts");
+const { migrate } = await import("./run.ts");
 
 try {
   const input = readInput(process.env);

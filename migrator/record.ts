@@ -230,9 +230,12 @@ function completeTable(escapeLiteral: (text: string) => string): string {
   ${revokeDefaults}`;
 }
 
+let here: string | undefined;
+
 /** `user@machine`, for the record. */
 export function whereFrom(): string {
-  return `${userName()}@${hostname()}`;
+  here ??= `${userName()}@${hostname()}`;
+  return here;
 }
 
 function userName(): string {
@@ -333,6 +336,16 @@ export async function settleEntry(
       : []),
   ];
   // One query, one transaction.
+  await client.query(statements.join("; "));
+}
+
+/** Records migrations that are in place although no script of theirs was run here; part of the caller's transaction. */
+export async function recordAsApplied(client: Client, migrations: readonly Migration[]): Promise<void> {
+  const { escapeLiteral } = (await import("pg")).default;
+  const statements = migrations.flatMap((migration) => [
+    `INSERT INTO ${applied} (name, run_on) VALUES (${escapeLiteral(migration.name)}, now())`,
+    completeEntry(migration, undefined, escapeLiteral),
+  ]);
   await client.query(statements.join("; "));
 }
 

@@ -74,6 +74,8 @@ export function advice(error: ServerError): string | undefined {
     case "42704": // undefined_object
     case "42883": // undefined_function
       return 'if this comes from an extension, add the extension to the setting "extensions".';
+    case "42P07": // duplicate_table
+      return "where the database has had its schema before there was a record, say up to where: ./db migrate baseline NAME.";
     case "40P01": // deadlock_detected
     case "55P03": // lock_not_available
       return "another session was in the way: run again.";

@@ -1,38 +1,17 @@
 import type { Client, ClientBase } from "pg";
-import { type ConnectionSettings, connect, describeServer, isConnectionLost } from "./connection.ts";
+import { connect, describeServer, isConnectionLost } from "./connection.ts";
+import { InputError } from "./errors.ts";
 import { type Migration, type MigrationScript, numberOf, readMigrations } from "./files.ts";
 import { takeLock } from "./lock.ts";
-import { type Plan, type PlanOptions, planRun } from "./plan.ts";
-import { prepareRecord, readDownScripts, readRecord, recordTable } from "./record.ts";
+import { checkLosses } from "./losses.ts";
+import { describeOtherTool } from "./other-tools.ts";
+import { type Plan, planRun } from "./plan.ts";
+import { type MigrationsRecord, prepareRecord, readDownScripts, readRecord, recordTable } from "./record.ts";
 import { formatDuration } from "./report.ts";
+import type { OwnedRun, RunOptions } from "./run-options.ts";
 import { connectionLost, type Direction, ScriptRunner } from "./scripts.ts";
-import { actAsOwner, checkSchema, findOwner, recordSchema, type SessionLimits } from "./session.ts";
+import { actAsOwner, checkSchema, findOwner, recordSchema } from "./session.ts";
 import { checkUnfinished } from "./unfinished.ts";
-
-type Optional<T> = { readonly [Key in keyof T]?: T[Key] | undefined };
-
-/** What keeps a migration from standing in the application's way. */
-interface RunLimits extends Optional<SessionLimits> {
-  /** How often a migration is tried again that did not get a lock within `lockTimeout`. Default: 4. */
-  readonly lockRetries?: number | undefined;
-  /** The pause before the first of these, in milliseconds; each is twice the one before. Default: one second. */
-  readonly lockRetryPause?: number | undefined;
-}
-
-export interface RunOptions extends PlanOptions, RunLimits {
-  readonly connection: ConnectionSettings;
-  readonly folder: string;
-  /** The role that owns what migrations make. The connection's user must be a member of it. Default: `findOwner`. */
-  readonly owner?: string | undefined;
-  /** The application's schema: where unqualified names go. */
-  readonly schema: string;
-  readonly log: (line: string) => void;
-  /** How long to wait for another run to end, in milliseconds. Default: one minute. */
-  readonly lockPatience?: number | undefined;
-}
-
-/** A run whose owner is known. */
-export type OwnedRun = RunOptions & { readonly owner: string };
 
 /**
  * Brings a database to a target: applies what is missing, or reverts what is too much. Each script is one
@@ -53,21 +32,28 @@ export async function migrate(given: RunOptions): Promise<void> {
     await checkSchema(client, options);
     const record = await readRecord(client, options);
     await checkUnfinished(client, record.unfinished, log);
+    await checkOtherTool(client, record, options);
     const plan = planRun(migrations, record.applied, options);
+    const total = plan.up.length + plan.down.length;
+    // Loaded while the server works; a run that has nothing to do is quick without it.
+    if (total > 0) void import("node-pg-migrate");
     const completed = await prepareRecord(client, options, record, migrations);
     if (completed > 0) {
       log(`recorded the checksums and the way back of ${counted(completed)}, from the files`);
     }
 
+    const down = plan.down.length > 0 ? await waysBack(client, options, plan) : [];
+    if (down.length > 0) await checkLosses(client, options, down, plan.end);
     const begin = performance.now();
-    const total = plan.up.length + plan.down.length;
     if (total === 0) {
       log(`nothing to apply, database is at ${nameOf(plan)}`);
       return;
     }
     const kind = plan.up.length > 0 ? "to apply" : "to revert";
     log(`${describeServer(options.connection)}: ${counted(total)} ${kind}`);
-    await runPlan(client, options, plan);
+    // First down: where files of an ephemeral environment changed branch, there may be both.
+    if (down.length > 0) await runScripts(client, options, "down", down);
+    if (plan.up.length > 0) await runScripts(client, options, "up", plan.up);
     const elapsed = formatDuration(performance.now() - begin);
     if (plan.up.length > 0) log(`${counted(total)} applied in ${elapsed}`);
     else log(`${counted(total)} reverted in ${elapsed}, database is at ${nameOf(plan)}`);
@@ -79,20 +65,19 @@ export async function migrate(given: RunOptions): Promise<void> {
   }
 }
 
+async function checkOtherTool(client: Client, record: MigrationsRecord, options: OwnedRun): Promise<void> {
+  const problem = await describeOtherTool(client, record, options.schema);
+  if (problem !== undefined) {
+    throw new InputError(`No migration was run in ${describeServer(options.connection)}:`, [problem]);
+  }
+}
+
 function counted(count: number): string {
   return count === 1 ? "1 migration" : `${count} migrations`;
 }
 
 function nameOf({ end }: Plan): string {
   return end ?? "the beginning, with no migration";
-}
-
-async function runPlan(client: Client, options: OwnedRun, plan: Plan): Promise<void> {
-  // First down: where files of an ephemeral environment changed branch, there may be both.
-  if (plan.down.length > 0) {
-    await runScripts(client, options, "down", await waysBack(client, options, plan));
-  }
-  if (plan.up.length > 0) await runScripts(client, options, "up", plan.up);
 }
 
 /** The migrations to revert with their down scripts as recorded. */
@@ -120,7 +105,6 @@ async function runScripts(
   direction: Direction,
   migrations: readonly Migration[],
 ): Promise<void> {
-  // Loaded only here: a run that has nothing to do is to be quick.
   const { runner } = await import("node-pg-migrate");
   const scripts = await ScriptRunner.create(client, options, direction, migrations);
   const done = await runner({

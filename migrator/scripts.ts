@@ -7,7 +7,7 @@ import { readHeader, type ScriptHeader } from "./header.ts";
 import { findLeftovers, type Leftover } from "./leftovers.ts";
 import { completeEntry, forgetUnfinished, recordError, recordProgress, recordStart } from "./record.ts";
 import { advice, describeScriptError, formatDuration, type ServerError } from "./report.ts";
-import type { OwnedRun, RunOptions } from "./run.ts";
+import type { OwnedRun, RunOptions } from "./run-options.ts";
 import { quote, sessionSetup } from "./session.ts";
 import { readScript, type Statement } from "./sql.ts";
 import { afterFailure, newLeftovers } from "./unfinished.ts";
@@ -26,7 +26,12 @@ interface Progress {
   begin: number;
   duration: number;
   completed: number;
+  /** What completes the transaction before its COMMIT: the entry in the record. */
+  entry: readonly string[];
 }
+
+/** Sent before each script, in one message with it. */
+const opening = "BEGIN; ";
 
 /**
  * Stands between the engine and the session. The engine decides what comes when, and writes the entries of the record;
@@ -40,6 +45,8 @@ export class ScriptRunner {
   readonly #migrations: readonly Migration[];
   readonly #escapeLiteral: (text: string) => string;
   #progress: Progress | undefined;
+  /** The settings that the session has. */
+  #session: string;
   /** The error by which the connection was lost before the first script. */
   lostConnection: unknown;
 
@@ -55,6 +62,7 @@ export class ScriptRunner {
     this.#direction = direction;
     this.#migrations = migrations;
     this.#escapeLiteral = escapeLiteral;
+    this.#session = sessionSetup(options);
     // The protocol tells how many statements of a script were completed; pg keeps it from its callers.
     const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
     connection.on("commandComplete", () => {
@@ -80,7 +88,8 @@ export class ScriptRunner {
       if (!header.transaction) pgm.noTransaction();
       // pgm adds a semicolon where it is missing: with it in place, the text is sent as it is here.
       const text = `${sql}\n;`;
-      this.#progress = { migration, header, text, begin: performance.now(), duration: 0, completed: 0 };
+      const begin = performance.now();
+      this.#progress = { migration, header, text, begin, duration: 0, completed: 0, entry: [] };
       pgm.sql(text);
     };
   }
@@ -100,8 +109,10 @@ export class ScriptRunner {
       if (text === progress.text) {
         await (progress.header.transaction ? this.#runScript(progress) : this.#runStatements(progress));
         progress.duration = performance.now() - progress.begin;
+        const { duration, header } = progress;
+        await this.#options.inspect?.({ client: this.#client, transaction: header.transaction, duration });
       } else if (text === "COMMIT;") {
-        await this.#client.query("COMMIT");
+        await this.#client.query([...progress.entry, "COMMIT", this.#reset()].join("; "));
         this.#logDone(progress);
       } else {
         await this.#record(progress, text);
@@ -129,19 +140,24 @@ export class ScriptRunner {
     const client = this.#client;
     for (let tries = 1; ; tries += 1) {
       try {
-        await client.query(`BEGIN; ${this.#setup(progress)}`);
+        await this.#setUp(progress);
         progress.begin = performance.now();
         progress.completed = 0;
-        await client.query(progress.text);
+        // One message, since each costs a round trip.
+        await client.query(opening + progress.text);
         return;
       } catch (error) {
         if (isConnectionLost(error)) throw error;
         const { completed } = progress;
-        await client.query("ROLLBACK");
-        if (!isLockFailure(error) || !(await this.#pause(progress, error as ServerError, tries))) {
+        // The server reads a message as a whole before it begins: after a mistake in its syntax, nothing was opened.
+        if (completed > 0) await client.query("ROLLBACK");
+        const failure = error as ServerError;
+        if (!isLockFailure(error) || !(await this.#pause(progress, failure, tries))) {
           const script = progress.migration[this.#direction];
-          const place = describeScriptError(script, error as ServerError, completed);
-          throw this.#failed(progress, error as ServerError, place);
+          const position = failure.position && String(Number(failure.position) - opening.length);
+          const inScript = { ...failure, message: failure.message, position };
+          const place = describeScriptError(script, inScript, Math.max(0, completed - 1));
+          throw this.#failed(progress, failure, place);
         }
       }
     }
@@ -151,7 +167,7 @@ export class ScriptRunner {
     const { migration } = progress;
     const { sql } = migration[this.#direction];
     const { statements } = readScript(sql);
-    await this.#client.query(this.#setup(progress));
+    await this.#setUp(progress);
     const before = await findLeftovers(this.#client);
     await recordStart(this.#client, {
       name: migration.name,
@@ -202,8 +218,9 @@ export class ScriptRunner {
   }
 
   /** The engine's entry in the record, and ours. */
-  async #record({ migration, header, duration, begin }: Progress, text: string): Promise<void> {
+  async #record(progress: Progress, text: string): Promise<void> {
     const { owner } = this.#options;
+    const { migration, header, duration, begin } = progress;
     const statements = [
       // The script may have set another role.
       `SET ROLE ${quote(owner)}`,
@@ -211,15 +228,27 @@ export class ScriptRunner {
       ...(this.#direction === "up" ? [completeEntry(migration, duration, this.#escapeLiteral)] : []),
     ];
     if (header.transaction) {
-      await this.#client.query(statements.join("; "));
+      progress.entry = statements;
     } else {
-      await this.#client.query(["BEGIN", ...statements, forgetUnfinished, "COMMIT"].join("; "));
+      await this.#client.query(
+        ["BEGIN", ...statements, forgetUnfinished, "COMMIT", this.#reset()].join("; "),
+      );
       this.#logDone({ migration, begin });
     }
   }
 
-  #setup({ header }: Progress): string {
-    return sessionSetup(this.#options, header);
+  /** Gives the session what a script's header says, where it has not that already. */
+  async #setUp({ header }: Progress): Promise<void> {
+    const setup = sessionSetup(this.#options, header);
+    if (setup === this.#session) return;
+    await this.#client.query(setup);
+    this.#session = setup;
+  }
+
+  /** What one script set is not to reach the next. In one message with the COMMIT, so that it needs no round trip. */
+  #reset(): string {
+    this.#session = sessionSetup(this.#options);
+    return this.#session;
   }
 
   #logDone({ migration, begin }: Pick<Progress, "migration" | "begin">): void {

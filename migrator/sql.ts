@@ -156,6 +156,8 @@ export interface Objection {
  * @param transaction Whether the script runs in one transaction; without one, the same is objected to.
  */
 export function objections(sql: string, transaction = true): Objection[] {
+  // Most files have none of these anywhere, and a folder may have a thousand.
+  if (!/\\|\b(?:abort|begin|commit|copy|end|prepare|rollback|start)\b/i.test(sql)) return [];
   const { statements, metaCommands } = readScript(sql);
   const found = metaCommands.map((offset) => {
     const command = /^\S*/.exec(sql.slice(offset))?.[0] ?? "\\";

@@ -1,6 +1,7 @@
 import { type ConnectionSettings, connect, describeServer, isConnectionLost } from "./connection.ts";
 import { InputError } from "./errors.ts";
 import { type Migration, numberOf, readFolder } from "./files.ts";
+import { describeOtherTool } from "./other-tools.ts";
 import { describeMismatches } from "./plan.ts";
 import { type AppliedMigration, type MigrationsRecord, readRecord } from "./record.ts";
 import { formatDuration } from "./report.ts";
@@ -13,6 +14,7 @@ export interface StatusOptions {
   readonly folder: string;
   /** Default: see `findOwner`. */
   readonly owner?: string | undefined;
+  readonly schema: string;
 }
 
 /**
@@ -49,16 +51,18 @@ export async function readStatus(options: StatusOptions): Promise<Status> {
   const client = await connect(options.connection);
   try {
     const owner = await findOwner(client, options);
-    const session = { ...options, owner, schema: "pg_catalog" };
+    const session = { ...options, owner };
     await actAsOwner(client, session);
     const record = await readRecord(client, session);
     const unfinished = await describeUnfinished(client, record.unfinished);
+    const otherTool = await describeOtherTool(client, record, options.schema);
     return {
       server: describeServer(options.connection),
       migrations: entriesOf(migrations, record),
       problems: [
         ...problems,
         ...(problems.length > 0 ? [] : describeMismatches(migrations, record.applied)),
+        ...(otherTool === undefined ? [] : [otherTool]),
         ...(unfinished === undefined ? [] : [unfinished.replaceAll("\n", "\n    ")]),
       ],
     };

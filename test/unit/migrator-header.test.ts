@@ -8,6 +8,7 @@ describe("a script's header", () => {
       transaction: true,
       lockTimeout: undefined,
       statementTimeout: undefined,
+      allowed: new Map(),
       mistakes: [],
     });
   });
@@ -19,6 +20,7 @@ describe("a script's header", () => {
       transaction: false,
       lockTimeout: 10_000,
       statementTimeout: 0,
+      allowed: new Map(),
       mistakes: [],
     });
   });
@@ -33,7 +35,7 @@ describe("a script's header", () => {
       [
         {
           "offset": 0,
-          "reason": ""no transactions" is not known in a header, which can say: no transaction; lock_timeout = 10s; statement_timeout = 5min",
+          "reason": ""no transactions" is not known in a header, which can say: no transaction; lock_timeout = 10s; statement_timeout = 5min; allow RULE: why it may pass",
         },
         {
           "offset": 0,
@@ -46,6 +48,31 @@ describe("a script's header", () => {
       ]
     `);
   });
+
+  it("says which rules a script may break, with a reason that may have commas and colons", () => {
+    const sql = [
+      "-- migrate: no transaction",
+      "-- migrate: allow ban-drop-column: release 7, which read it, is gone: see the log",
+      "--migrate: allow renaming-table the table has 12 rows",
+      "SELECT 1;",
+    ].join("\n");
+    const { allowed, mistakes, transaction } = readHeader(sql);
+    expect([...allowed]).toEqual([
+      ["ban-drop-column", "release 7, which read it, is gone: see the log"],
+      ["renaming-table", "the table has 12 rows"],
+    ]);
+    expect(mistakes).toEqual([]);
+    expect(transaction).toBe(false);
+  });
+
+  it.each(["allow", "allow ban-drop-column", "allow ban-drop-column:  "])(
+    "refuses «%s», which gives no reason",
+    (text) => {
+      expect(readHeader(`-- migrate: ${text}`).mistakes).toEqual([
+        { offset: 0, reason: expect.stringContaining('write "allow RULE: why it may pass"') },
+      ]);
+    },
+  );
 
   it("does not make BEGIN and COMMIT welcome: the runner must know what is done", () => {
     expect(objections("BEGIN;\nSELECT 1;\nCOMMIT;", false)).toHaveLength(2);
