@@ -1,10 +1,11 @@
 import * as pulumi from "@pulumi/pulumi";
 import { InputError } from "../migrator/errors.ts";
-import { type Migration, readMigrations, selectTarget } from "../migrator/files.ts";
+import { readSeeds, type SeedFile } from "../reset/seed-files.ts";
 import { DatabaseAccess } from "./access/database-access.ts";
 import { ServerCertificates } from "./certificates/server-certificates.ts";
 import { connectionUrl, type LoginConnection, loginConnection } from "./connections.ts";
 import { Credentials } from "./credentials/credentials.ts";
+import type { PlannedMigrations } from "./migrations/planned-migrations.ts";
 import { SchemaMigrations } from "./migrations/schema-migrations.ts";
 import { maintenanceDatabase, roleNames } from "./names.ts";
 import { protectResources } from "./protection.ts";
@@ -13,6 +14,7 @@ import type { Settings } from "./settings.ts";
 
 export interface PostgresEnvironmentArgs {
   readonly settings: Settings;
+  readonly migrations: PlannedMigrations;
 }
 
 /** A complete PostgreSQL environment: server, roles, database, schema. */
@@ -23,16 +25,19 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
     readonly migrator: pulumi.Output<LoginConnection>;
     readonly readonly: pulumi.Output<LoginConnection>;
     readonly superuser: pulumi.Output<LoginConnection>;
+    /** Reads statistics and settings, and no rows. */
+    readonly monitor: pulumi.Output<LoginConnection>;
   };
   /** PEM of the authority that signed the server's certificate; undefined: no TLS. */
   readonly ca: pulumi.Output<string> | undefined;
   readonly server: PostgresServer;
   /** Names of the migrations that are in place. */
-  readonly migrations: pulumi.Output<string[]>;
+  readonly migrations: pulumi.Output<readonly string[]>;
+  /** What a preview must know of them; null in an ephemeral environment. */
+  readonly migrationsRecord: pulumi.Output<string | null>;
 
-  /** @throws pulumi.RunError when the migrations folder or its target is not as it must be */
   constructor(name: string, args: PostgresEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
-    const { settings } = args;
+    const { migrations, settings } = args;
     super(
       "postgresql-environments:index:PostgresEnvironment",
       name,
@@ -43,7 +48,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       },
     );
     const roles = roleNames(settings.appName);
-    const migrations = readMigrationFiles(settings);
+    const seedFiles = readSeedFiles(settings);
     const { passwords } = new Credentials(
       `${name}-credentials`,
       { superuserPassword: settings.superuserPassword },
@@ -83,6 +88,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       app: login(roles.appA, passwords.appA),
       migrator: login(roles.migrator, passwords.migrator),
       readonly: login(roles.reader, passwords.reader),
+      monitor: login(roles.monitor, passwords.monitor),
       superuser: login(settings.superuserName, passwords.superuser, maintenanceDatabase),
     };
 
@@ -123,7 +129,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       { parent: this },
     );
 
-    const { applied } = new SchemaMigrations(
+    const { applied, recorded } = new SchemaMigrations(
       `${name}-migrations`,
       {
         migrations,
@@ -138,11 +144,21 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
         schemaName: settings.schemaName,
         migratorEnvironment,
         livesWith,
+        ephemeral:
+          settings.lifetime === "ephemeral"
+            ? {
+                connections: this.connections,
+                initdbFolder: settings.initdbFolder,
+                seeds: settings.seeds,
+                seedFiles,
+              }
+            : undefined,
         after: access.ready,
       },
       { parent: this },
     );
     this.migrations = applied;
+    this.migrationsRecord = recorded;
     this.registerOutputs();
   }
 
@@ -162,9 +178,9 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
   }
 }
 
-function readMigrationFiles(settings: Settings): readonly Migration[] {
+function readSeedFiles(settings: Settings): readonly SeedFile[] {
   try {
-    return selectTarget(readMigrations(settings.migrationsFolder), settings.migrationsTarget);
+    return readSeeds(settings.seeds);
   } catch (error) {
     if (error instanceof InputError) throw new pulumi.RunError(error.message);
     throw error;

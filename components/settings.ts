@@ -1,4 +1,4 @@
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import { type MajorVersion, majorVersionOfImage, supportedMajorVersions } from "./settings/image.ts";
 import { type HealthCheck, type Lifetime, type ProfileName, profiles } from "./settings/profiles.ts";
 import { type RawSettings, type SettingKey, type SettingName, settingKeys } from "./settings/schema.ts";
@@ -53,11 +53,17 @@ export interface Settings {
   readonly migrationsLockTimeout: string | undefined;
   readonly migrationsLockRetries: number | undefined;
   readonly migrationsStatementTimeout: string | undefined;
+  /** Name or number of the migration to which the way back may lose data. */
+  readonly allowDataLoss: string | undefined;
+  /** Name of the set of seed data; undefined: none. */
+  readonly seeds: string | undefined;
   readonly deletionProtection: boolean;
   readonly adoptVolume: boolean;
   readonly tls: boolean;
   readonly sslMode: "disable" | "require";
   readonly ownCertificate: OwnCertificate | undefined;
+  /** As the setting has it; undefined: for ever. */
+  readonly keepFor: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -68,34 +74,14 @@ export interface ConfigValue {
 }
 
 /**
- * Reads the settings of the current stack from its configuration.
- * @throws pulumi.RunError that lists every mistake, each with its key, the value got, what is expected and the fix.
+ * Checks raw configuration values and fills in defaults. Pure, and without loading Pulumi, so that every rule can be
+ * tested without an engine, and `./db` can read a stack's file.
+ *
+ * @param secret `pulumi.secret`, which the password and the key of the settings are handed to.
  */
-export function readSettings(): Settings {
-  const namespace = `${pulumi.getProject()}:`;
-  // pulumi.Config has no public way to ask whether a value is encrypted; this is what it uses itself.
-  const { isConfigSecret } = pulumi.runtime as unknown as { isConfigSecret(key: string): boolean };
-  const values: Record<string, ConfigValue> = {};
-  for (const [key, text] of Object.entries(pulumi.runtime.allConfig())) {
-    if (key.startsWith(namespace)) {
-      values[key.slice(namespace.length)] = { text, secret: isConfigSecret(key) };
-    }
-  }
-  const result = parseSettings(values);
-  if ("mistakes" in result) {
-    const count = result.mistakes.length === 1 ? "1 mistake" : `${result.mistakes.length} mistakes`;
-    throw new pulumi.RunError(
-      `${count} in the settings of stack ${pulumi.getStack()} (Pulumi.${pulumi.getStack()}.yaml):\n${result.mistakes
-        .map((mistake) => `  - ${mistake}`)
-        .join("\n")}\nNothing has been changed. Every setting is explained in README.md, «Settings».`,
-    );
-  }
-  return result.settings;
-}
-
-/** Checks raw configuration values and fills in defaults. Pure, so that every rule can be tested without an engine. */
 export function parseSettings(
   values: Readonly<Record<string, ConfigValue>>,
+  secret: typeof pulumi.secret,
 ): { settings: Settings } | { mistakes: string[] } {
   const mistakes: string[] = [];
   const raw: Record<string, unknown> = {};
@@ -121,7 +107,7 @@ export function parseSettings(
     );
   }
   if (mistakes.length > 0) return { mistakes };
-  const settings = complete(raw as RawSettings & { profile: ProfileName }, mistakes);
+  const settings = complete(raw as RawSettings & { profile: ProfileName }, secret, mistakes);
   return settings && mistakes.length === 0 ? { settings } : { mistakes };
 }
 
@@ -175,7 +161,11 @@ function editDistance(a: string, b: string): number {
   return row.at(-1) ?? 0;
 }
 
-function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[]): Settings | undefined {
+function complete(
+  raw: RawSettings & { profile: ProfileName },
+  secret: typeof pulumi.secret,
+  mistakes: string[],
+): Settings | undefined {
   const profile = profiles[raw.profile];
   const persistent = profile.lifetime === "persistent";
   const image = raw.image ?? settingKeys.image.declared.default;
@@ -203,9 +193,19 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
       "tmpfsSize: has no effect with profile production, whose data is in a volume. Fix: pulumi config rm tmpfsSize",
     );
   }
+  if (persistent && raw.seeds !== undefined) {
+    reject(
+      "seeds: is for profile development only: seed data has no place in a database that is kept. Fix: pulumi config rm seeds",
+    );
+  }
   if (!persistent && raw.adoptVolume) {
     reject(
       "adoptVolume: has no effect with profile development, which has no volume. Fix: pulumi config rm adoptVolume",
+    );
+  }
+  if (persistent && raw.keepFor !== undefined) {
+    reject(
+      "keepFor: has no effect with profile production, which is never removed by itself. Fix: pulumi config rm keepFor",
     );
   }
   if (!persistent && raw.deletionProtection) {
@@ -231,6 +231,11 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
       `${ownKeys.join(", ")}: an own certificate needs tlsCertificate, tlsKey and tlsCa together. Fix: set all three or none`,
     );
   }
+  if (!persistent && raw.allowDataLoss !== undefined) {
+    reject(
+      "allowDataLoss: has no effect with profile development, whose data is thrown away anyway. Fix: pulumi config rm allowDataLoss",
+    );
+  }
   const extensionNames = (raw.extensions ?? []).map((entry) =>
     typeof entry === "string" ? entry : entry.name,
   );
@@ -247,7 +252,7 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
     databaseName,
     schemaName: raw.schemaName ?? settingKeys.schemaName.declared.default,
     superuserName: raw.superuserName ?? settingKeys.superuserName.declared.default,
-    superuserPassword: raw.superuserPassword === undefined ? undefined : pulumi.secret(raw.superuserPassword),
+    superuserPassword: raw.superuserPassword === undefined ? undefined : secret(raw.superuserPassword),
     port: raw.port ?? profile.port,
     bindAddress,
     host: raw.host ?? reachableAddress(bindAddress),
@@ -269,14 +274,17 @@ function complete(raw: RawSettings & { profile: ProfileName }, mistakes: string[
     migrationsLockTimeout: raw.migrationsLockTimeout,
     migrationsLockRetries: raw.migrationsLockRetries,
     migrationsStatementTimeout: raw.migrationsStatementTimeout,
+    allowDataLoss: raw.allowDataLoss,
+    seeds: raw.seeds,
     deletionProtection: raw.deletionProtection ?? profile.deletionProtection,
     adoptVolume: raw.adoptVolume ?? settingKeys.adoptVolume.declared.default,
     tls: profile.tls,
     sslMode: profile.sslMode,
     ownCertificate:
       raw.tlsCertificate !== undefined && raw.tlsKey !== undefined && raw.tlsCa !== undefined
-        ? { certificate: raw.tlsCertificate, key: pulumi.secret(raw.tlsKey), ca: raw.tlsCa }
+        ? { certificate: raw.tlsCertificate, key: secret(raw.tlsKey), ca: raw.tlsCa }
         : undefined,
+    keepFor: raw.keepFor,
     labels: raw.labels ?? {},
   };
 }

@@ -4,13 +4,16 @@
  * Environment: CONTAINER (name or id), TIMEOUT (seconds). Docker is reached as the docker command reaches it.
  * Exit codes: 0 healthy, 1 the server failed or took too long (its newest log lines are printed), 2 Docker can't be asked.
  */
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ContainerState, judge, parseContainerState } from "./container-state.ts";
 
-const pollMilliseconds = 100;
+/** For what no event tells. */
+const pollMilliseconds = 500;
 const logLines = 40;
 
+let events: ChildProcess | undefined;
 const container = process.env.CONTAINER ?? "";
 const timeoutSeconds = Number(process.env.TIMEOUT);
 if (!container || !(timeoutSeconds > 0)) {
@@ -18,6 +21,7 @@ if (!container || !(timeoutSeconds > 0)) {
 }
 
 const started = Date.now();
+events = watch();
 let state = inspect();
 if (state.status === "exited" || state.status === "created") {
   // A run before this one gave up on it, or someone stopped it: whether it comes up now is what's asked here.
@@ -34,8 +38,32 @@ for (;;) {
   }
   if (verdict.kind === "failed") fail(verdict.reason);
   if (seconds > timeoutSeconds) fail(`it was not healthy within ${timeoutSeconds} s`);
-  await sleep(pollMilliseconds);
+  await somethingHappened(events);
   state = inspect();
+}
+events.kill();
+
+/** Prints a line when the container's state or health changes: asking ten times a second keeps a processor busy. */
+function watch(): ChildProcess {
+  const filters = [`container=${container}`, "event=health_status", "event=die", "event=start"];
+  const since = Math.floor(started / 1000);
+  // Where this process is killed, the other one ends by itself.
+  const until = since + Math.ceil(timeoutSeconds) + 60;
+  const args = ["events", "--since", `${since}`, "--until", `${until}`, "--format", "{{.Status}}"];
+  const child = spawn("docker", [...args, ...filters.flatMap((filter) => ["--filter", filter])], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  // What is wrong with the docker command, or with Docker, is told by `inspect`.
+  child.on("error", () => {});
+  return child;
+}
+
+async function somethingHappened({ stdout }: ChildProcess): Promise<void> {
+  const rest = new AbortController();
+  const { signal } = rest;
+  const line = stdout ? [once(stdout, "data", { signal })] : [];
+  await Promise.race([...line, sleep(pollMilliseconds, undefined, { signal })]);
+  rest.abort();
 }
 
 function inspect(): ContainerState {
@@ -83,6 +111,7 @@ function fail(reason: string): never {
 }
 
 function stop(exitCode: number, message: string): never {
+  events?.kill();
   console.error(message);
   process.exit(exitCode);
 }

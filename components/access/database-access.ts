@@ -1,9 +1,16 @@
 import * as command from "@pulumi/command";
 import * as postgresql from "@pulumi/postgresql";
 import * as pulumi from "@pulumi/pulumi";
+import { compileCache } from "../compile-cache.ts";
 import { extensionsSchema, maintenanceDatabase, type RoleNames } from "../names.ts";
 import { remadeWith } from "../remade-with.ts";
 import type { ExtensionSetting } from "../settings.ts";
+import {
+  applicationSchemaUsers,
+  connecting,
+  defaultPrivileges,
+  extensionsSchemaUsers,
+} from "./privileges.ts";
 import { type RoleKey, roleDefinitions } from "./roles.ts";
 
 /** How this program reaches a server. */
@@ -168,20 +175,18 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       // The plugin connects to the database that it revokes from, and a template in use can't be copied.
       revoke("template1", "template-database", [database]),
     ];
-    const connect = (key: string, role: pulumi.Input<string>) =>
+    const connect = (key: (typeof connecting)[number]) =>
       this.grant(
         `connect-${key}`,
-        { database: database.name, role, objectType: "database", privileges: ["CONNECT"] },
+        {
+          database: database.name,
+          role: key === "health" ? this.args.roles.health : roles[key].name,
+          objectType: "database",
+          privileges: ["CONNECT"],
+        },
         nothingForPublic,
       );
-    return [
-      ...nothingForPublic,
-      connect("migrator", roles.migrator.name),
-      connect("readwrite", roles.readwrite.name),
-      connect("readonly", roles.readonly.name),
-      connect("monitor", roles.monitor.name),
-      connect("health", this.args.roles.health),
-    ];
+    return [...nothingForPublic, ...connecting.map(connect)];
   }
 
   private createSchemas(database: postgresql.Database, roles: Record<RoleKey, postgresql.Role>) {
@@ -219,9 +224,11 @@ export class DatabaseAccess extends pulumi.ComponentResource {
         before,
       );
     // One after the other for each schema: at the same time, they fail with «tuple concurrently updated».
-    const applicationReadwrite = usage("application-readwrite", application, roles.readwrite);
-    const extensionsOwner = usage("extensions-owner", extensions, roles.owner);
-    const extensionsReadwrite = usage("extensions-readwrite", extensions, roles.readwrite, [extensionsOwner]);
+    const usages = (key: string, schema: postgresql.Schema, users: readonly RoleKey[]) => {
+      const made: postgresql.Grant[] = [];
+      for (const user of users) made.push(usage(`${key}-${user}`, schema, roles[user], made.slice(-1)));
+      return made;
+    };
     const rights = [
       this.grant("public-schema-public", {
         database: database.name,
@@ -230,11 +237,8 @@ export class DatabaseAccess extends pulumi.ComponentResource {
         objectType: "schema",
         privileges: [],
       }),
-      applicationReadwrite,
-      usage("application-readonly", application, roles.readonly, [applicationReadwrite]),
-      extensionsOwner,
-      extensionsReadwrite,
-      usage("extensions-readonly", extensions, roles.readonly, [extensionsReadwrite]),
+      ...usages("application", application, applicationSchemaUsers),
+      ...usages("extensions", extensions, extensionsSchemaUsers),
     ];
     return { application, extensions, rights };
   }
@@ -251,6 +255,7 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       {
         create: "node migrator/check-extensions.ts",
         environment: {
+          ...compileCache,
           ...migratorEnvironment,
           EXTENSIONS: JSON.stringify(extensions.map(({ name, version }) => ({ name, version }))),
         },
@@ -282,57 +287,16 @@ export class DatabaseAccess extends pulumi.ComponentResource {
     schemas: { application: postgresql.Schema; rights: pulumi.Resource[] },
     roles: Record<RoleKey, postgresql.Role>,
   ): pulumi.Resource[] {
-    const rules: {
-      key: string;
-      role: pulumi.Input<string>;
-      objectType: string;
-      privileges: string[];
-      global?: true;
-    }[] = [
-      // Without a schema: PostgreSQL's built-in EXECUTE for PUBLIC can't be taken away in one schema only.
-      { key: "public-functions", role: "public", objectType: "function", privileges: [], global: true },
-      {
-        key: "readwrite-tables",
-        role: roles.readwrite.name,
-        objectType: "table",
-        privileges: ["SELECT", "INSERT", "UPDATE", "DELETE"],
-      },
-      {
-        key: "readwrite-sequences",
-        role: roles.readwrite.name,
-        objectType: "sequence",
-        privileges: ["SELECT", "USAGE"],
-      },
-      {
-        key: "readwrite-functions",
-        role: roles.readwrite.name,
-        objectType: "function",
-        privileges: ["EXECUTE"],
-      },
-      { key: "readonly-tables", role: roles.readonly.name, objectType: "table", privileges: ["SELECT"] },
-      {
-        key: "readonly-sequences",
-        role: roles.readonly.name,
-        objectType: "sequence",
-        privileges: ["SELECT"],
-      },
-      {
-        key: "readonly-functions",
-        role: roles.readonly.name,
-        objectType: "function",
-        privileges: ["EXECUTE"],
-      },
-    ];
-    return rules.map(
+    return defaultPrivileges.map(
       ({ key, role, objectType, privileges, global }) =>
         new postgresql.DefaultPrivileges(
           `${this.componentName}-default-${key}`,
           {
             database: database.name,
             owner: roles.owner.name,
-            role,
+            role: role === "public" ? role : roles[role].name,
             objectType,
-            privileges,
+            privileges: [...privileges],
             ...(global ? {} : { schema: schemas.application.name }),
           },
           // Created before its old self is deleted, a replaced one would be revoked by the old one's deletion.

@@ -4,14 +4,23 @@ import * as command from "@pulumi/command";
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
-import { configurationLabel, majorVersionLabel, objectLabels } from "../labels.ts";
+import { compileCache } from "../compile-cache.ts";
+import {
+  checkoutLabel,
+  configurationLabel,
+  formatCheckoutMark,
+  keepForLabel,
+  majorVersionLabel,
+  objectLabels,
+  ownCheckout,
+} from "../labels.ts";
 import { roleNames } from "../names.ts";
 import { toMebibytes } from "../settings/units.ts";
 import type { Settings } from "../settings.ts";
 import { hostBasedAuthentication, identityMap } from "./access-rules.ts";
 import { bootstrapSql } from "./bootstrap.ts";
 import { dataPaths, uploadFolder } from "./files.ts";
-import { readInitScripts } from "./init-scripts.ts";
+import { type InitScript, InitScriptsError, readInitScripts } from "./init-scripts.ts";
 import { serverCommand, serverParameters } from "./server-settings.ts";
 
 /** Name by which containers in the environment's network reach the server. */
@@ -54,7 +63,11 @@ export class PostgresServer extends pulumi.ComponentResource {
 
     const network = new docker.Network(
       `${name}-network`,
-      { name: pulumi.interpolate`${prefix}-network`, driver: "bridge", labels: labels("network") },
+      {
+        name: pulumi.interpolate`${prefix}-network`,
+        driver: "bridge",
+        labels: [...labels("network"), ...whereabouts(settings)],
+      },
       // Docker can't change a network's labels either (see the volume below), and the removal of one that applications
       // are connected to fails.
       { parent: this, ignoreChanges: ["labels"] },
@@ -101,6 +114,7 @@ export class PostgresServer extends pulumi.ComponentResource {
       {
         create: "node readiness/await-healthy.ts",
         environment: {
+          ...compileCache,
           CONTAINER: this.container.name,
           // Not read: a new container has a new id, and only a changed input makes the command run again. Not a trigger,
           // whose change replaces: protection would refuse that.
@@ -135,6 +149,15 @@ function objectNamePrefix(name: string, settings: Settings, parent: pulumi.Resou
   if (settings.lifetime === "persistent") return pulumi.output(base);
   const suffix = new random.RandomId(`${name}-suffix`, { byteLength: 3 }, { parent });
   return pulumi.interpolate`${base}-${suffix.hex}`;
+}
+
+/** What `./db list` and `./db prune` know an ephemeral environment by. */
+function whereabouts({ keepFor, lifetime }: Settings): { label: string; value: string }[] {
+  if (lifetime === "persistent") return [];
+  return [
+    { label: checkoutLabel, value: formatCheckoutMark(ownCheckout(process.cwd())) },
+    ...(keepFor === undefined ? [] : [{ label: keepForLabel, value: keepFor }]),
+  ];
 }
 
 function publishedPort(ports: { internal: number; external?: number | undefined }[] | undefined): number {
@@ -184,6 +207,8 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
       `POSTGRES_INITDB_ARGS=--data-checksums${persistent ? "" : " --no-sync"}`,
       `HEALTH_ROLE=${roleNames(settings.appName).health}`,
       `HEALTH_DATABASE=${settings.databaseName}`,
+      // Seconds; less than what Docker gives a check before it kills it.
+      `HEALTH_PATIENCE=${Math.max(0, settings.healthCheck.timeout - 2)}`,
     ],
     uploads: uploads(parts),
     networksAdvanced: [{ name: parts.networkName, aliases: [networkAlias] }],
@@ -311,10 +336,19 @@ function uploads(parts: ContainerParts): docker.types.input.ContainerUpload[] {
       content: script("bootstrap-init.sh"),
       permissions: "0644",
     },
-    ...readInitScripts(settings.initdbFolder).map(({ name, contentBase64, executable }) => ({
+    ...initScripts(settings).map(({ name, contentBase64, executable }) => ({
       file: `/docker-entrypoint-initdb.d/${name}`,
       contentBase64,
       permissions: executable ? "0755" : "0644",
     })),
   ];
+}
+
+function initScripts(settings: Settings): InitScript[] {
+  try {
+    return readInitScripts(settings.initdbFolder);
+  } catch (error) {
+    if (error instanceof InitScriptsError) throw new pulumi.RunError(error.message);
+    throw error;
+  }
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { isImageReference, supportedMajorVersions } from "./image.ts";
-import { durationExample, parseDuration, parseSize } from "./units.ts";
+import { ageExample, durationExample, parseAge, parseDuration, parseSize } from "./units.ts";
 
 /** One setting: how its value is checked, and what people are told about it (README, Pulumi.yaml, errors). */
 export interface SettingKey {
@@ -133,9 +133,10 @@ export const settingKeys = {
     // The postgresql plugin puts the name into a URL as it is: with one of these characters it reaches no database,
     // or another one.
     schema: name().refine(
-      (text) => !["postgres", "template0", "template1"].includes(text) && !/[%?#]/.test(text),
+      (text) =>
+        !["postgres", "template0", "template1", "template_building"].includes(text) && !/[%?#]/.test(text),
     ),
-    expected: `1 to ${maxNameBytes} bytes without %, ?, #, control characters or outer spaces, other than postgres, template0 and template1`,
+    expected: `1 to ${maxNameBytes} bytes without %, ?, #, control characters or outer spaces, other than postgres, template0, template1 and template_building`,
     example: "shop",
     default: "the application's name",
     description: "Name of the application's database.",
@@ -287,6 +288,14 @@ export const settingKeys = {
     default: "the newest",
     description: "Migration that the database is brought to, forwards or backwards.",
   },
+  allowDataLoss: {
+    schema: z.string().min(1),
+    expected: "the name or number of the migration that migrationsTarget names",
+    example: "0003",
+    default: "none",
+    description:
+      "The migration to which the way back may lose data. Without it, a persistent environment refuses to revert what drops tables, columns or rows.",
+  },
   migrationsLockTimeout: {
     schema: duration,
     expected: durationExample,
@@ -309,6 +318,14 @@ export const settingKeys = {
     example: "10min",
     default: "`0` (no limit)",
     description: "How long a statement of a migration may run. A file's header wins.",
+  },
+  seeds: {
+    schema: z.string().regex(/^[\w-][\w.-]*$/),
+    expected: "the name of a folder in seeds/",
+    example: "demo",
+    default: "none",
+    description:
+      "Set of seed data that a new database of `profile: development` begins with: the files of `seeds/<name>`, after the migrations.",
   },
   deletionProtection: {
     schema: z.boolean(),
@@ -348,6 +365,14 @@ export const settingKeys = {
     example: "< ca.crt",
     default: "made by the program",
     description: "Certificate of the authority that clients verify tlsCertificate with.",
+  },
+  keepFor: {
+    schema: z.string().refine((text) => parseAge(text) !== undefined),
+    expected: ageExample,
+    example: "7d",
+    default: "for ever; `./db start` sets 7d for a stack that it makes itself",
+    description:
+      "How long after its last update `./db prune` leaves a development environment alone. Without it, it is never removed.",
   },
   labels: {
     declared: { type: "object", default: {} },

@@ -32,6 +32,20 @@ const millisecondsPerUnit = { ms: 1, s: 1_000, min: 60_000, h: 3_600_000 } as co
 export const durationExample = "a time with its unit (ms, s, min, h), such as 500ms or 5s, or 0 for no limit";
 
 /**
+ * Milliseconds that an age such as `12h` or `7d` stands for; `0` is 0, `d` is PostgreSQL's unit of days.
+ * Returns undefined for anything else, any other bare number included.
+ */
+export function parseAge(text: string): number | undefined {
+  const match = /^(\d{1,6})\s*(s|min|h|d)$/.exec(text.trim());
+  if (!match) return text.trim() === "0" ? 0 : undefined;
+  const unit = match[2] as "s" | "min" | "h" | "d";
+  return Number(match[1]) * (unit === "d" ? 24 * millisecondsPerUnit.h : millisecondsPerUnit[unit]);
+}
+
+/** Completes «expected …» where an age is wanted. */
+export const ageExample = "a time with its unit (s, min, h, d), such as 12h or 7d";
+
+/**
  * Milliseconds that a time such as `500ms` or `5s` stands for, in PostgreSQL's own notation; `0` is 0.
  * Returns undefined for anything else, any other bare number included, and for more than PostgreSQL takes (2^31 - 1 ms).
  */

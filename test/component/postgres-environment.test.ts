@@ -1,19 +1,25 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { LoginConnection } from "../../components/connections.ts";
+import { formatCheckoutMark, ownCheckout } from "../../components/labels.ts";
 import { mockEngine, type Registered, resolved } from "../support/mocks.ts";
 
 const registered: Registered[] = await mockEngine("postgres-environments", "test");
 const { PostgresEnvironment } = await import("../../components/postgres-environment.ts");
+const { planMigrations } = await import("../../components/migrations/planned-migrations.ts");
 const { parseSettings } = await import("../../components/settings.ts");
 
 async function environment(name: string, values: Record<string, string>) {
   const result = parseSettings(
     Object.fromEntries(Object.entries(values).map(([key, text]) => [key, { text, secret: false }])),
+    pulumi.secret,
   );
   if ("mistakes" in result) throw new Error(result.mistakes.join("\n"));
   const start = registered.length;
-  const component = new PostgresEnvironment(name, { settings: result.settings });
+  const component = new PostgresEnvironment(name, {
+    settings: result.settings,
+    migrations: await planMigrations(result.settings),
+  });
   await resolved(component.migrations);
   await resolved(component.connections.app);
   const resources = registered
@@ -96,6 +102,10 @@ describe("a production environment", () => {
         team: "payments",
       });
     }
+  });
+
+  it("marks no network of a production environment as one that may be removed", () => {
+    expect(JSON.stringify(theOnly(resources, "Network").labels)).not.toMatch(/checkout|keep-for/);
   });
 
   it("makes exactly the roles of the design, none of them a superuser", () => {
@@ -223,7 +233,7 @@ describe("a production environment", () => {
       "postgresql:index/database:Database": 1,
       "postgresql:index/defaultPrivileges:DefaultPrivileges": 7,
       "postgresql:index/extension:Extension": 1,
-      "postgresql:index/grant:Grant": 14,
+      "postgresql:index/grant:Grant": 15,
       "postgresql:index/role:Role": 9,
       "postgresql:index/schema:Schema": 2,
       "pulumi:providers:postgresql": 1,
@@ -270,6 +280,20 @@ describe("a development environment", () => {
     );
   });
 
+  it("has on its network who made it, and after which age it may be removed", async () => {
+    const labelsOf = async (name: string, values: Record<string, string>) => {
+      const made = await environment(name, { profile: "development", ...values });
+      const labels = theOnly(made.resources, "Network").labels as { label: string; value: string }[];
+      return Object.fromEntries(labels.map(({ label, value }) => [label, value]));
+    };
+    const checkout = formatCheckoutMark(ownCheckout(process.cwd()));
+    expect(await labelsOf("kept", { keepFor: "3d" })).toMatchObject({
+      "postgresql-environments.checkout": checkout,
+      "postgresql-environments.keep-for": "3d",
+    });
+    expect(Object.keys(await labelsOf("for-ever", {}))).not.toContain("postgresql-environments.keep-for");
+  });
+
   it("is not started again by Docker, since its data would be gone", () => {
     expect(theOnly(resources, "Container").restart).toBe("no");
   });
@@ -313,7 +337,8 @@ describe("the migrator", () => {
   const variables = async (name: string, values: Record<string, string>) => {
     const { resources } = await environment(name, values);
     const command = ofType(resources, "Command").find(
-      ({ inputs }) => inputs.create === "node migrator/main.ts",
+      ({ inputs }) =>
+        inputs.create === (values.profile === "production" ? "node migrator/main.ts" : "node reset/main.ts"),
     );
     // A secret as a whole, since the migrator's password is in it.
     return theValue(command?.inputs.environment);
@@ -340,6 +365,7 @@ describe("the migrator", () => {
       "MIGRATIONS_DIR",
       "MIGRATIONS_OWNER",
       "MIGRATIONS_SCHEMA",
+      "NODE_COMPILE_CACHE",
     ]);
   });
 
@@ -348,13 +374,46 @@ describe("the migrator", () => {
       MIGRATIONS_MISSING: "revert",
     });
   });
+
+  it("gets the superuser's connection, and the seed data that is chosen, in a development environment", async () => {
+    const given = await variables("seeded", { profile: "development", seeds: "demo" });
+    expect(given).toMatchObject({ SEEDS: "demo", STACK: "test", INITDB_DIR: "initdb" });
+    expect(Object.keys(JSON.parse(given.DB_CONNECTIONS ?? ""))).toEqual([
+      "app",
+      "migrator",
+      "readonly",
+      "monitor",
+      "superuser",
+    ]);
+  });
+});
+
+describe("seed data", () => {
+  const listed = async (name: string, seeds: Record<string, string>) => {
+    const { resources } = await environment(name, { profile: "development", ...seeds });
+    const command = ofType(resources, "Command").find(({ inputs }) => inputs.create === "node reset/main.ts");
+    return String(command?.inputs.stdin).split("\n");
+  };
+
+  it("is listed with its checksums after the migrations, so that a preview shows what changed", async () => {
+    const without = await listed("unseeded", {});
+    const withSeeds = await listed("with-seeds", { seeds: "demo" });
+    expect(withSeeds.slice(0, without.length)).toEqual(without);
+    expect(withSeeds.slice(without.length).map((line) => line.replace(/[0-9a-f]{12}$/, "CHECKSUM"))).toEqual([
+      "seeds/demo/10_customers.sql CHECKSUM",
+      "seeds/demo/20_products.sql CHECKSUM",
+      "seeds/demo/30_orders.sql CHECKSUM",
+    ]);
+  });
 });
 
 describe("mistakes in the folders", () => {
   it.each([
     [{ migrationsFolder: "no-such-folder" }, /no-such-folder/],
     [{ migrationsTarget: "9999" }, /9999/],
+    [{ profile: "production", allowDataLoss: "9999" }, /The setting allowDataLoss is "9999"/],
     [{ initdbFolder: "no-such-folder" }, /no-such-folder/],
+    [{ seeds: "no-such-set" }, /seeds\/no-such-set/],
   ])("stop the program: %j", async (change, message) => {
     const attempt = environment("mistake", { profile: "development", ...change });
     await expect(attempt).rejects.toThrow(message);

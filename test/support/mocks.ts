@@ -20,6 +20,8 @@ export async function mockEngine(project: string, stack: string): Promise<Regist
     },
     project,
     stack,
+    false,
+    "organization",
   );
   return registered;
 }

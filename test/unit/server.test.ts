@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { connectionUrl } from "../../components/connections.ts";
 import { objectLabels } from "../../components/labels.ts";
@@ -18,6 +19,7 @@ const GB = 1024 ** 3;
 function settings(values: Record<string, string>): Settings {
   const result = parseSettings(
     Object.fromEntries(Object.entries(values).map(([key, text]) => [key, { text, secret: false }])),
+    pulumi.secret,
   );
   if ("mistakes" in result) throw new Error(result.mistakes.join("\n"));
   return result.settings;

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import * as pulumi from "@pulumi/pulumi";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { isImageReference, majorVersionOfImage } from "../../components/settings/image.ts";
@@ -10,13 +11,13 @@ const config = (values: Record<string, string>): Record<string, ConfigValue> =>
   Object.fromEntries(Object.entries(values).map(([key, text]) => [key, { text, secret: false }]));
 
 function accepted(values: Record<string, string>) {
-  const result = parseSettings(config(values));
+  const result = parseSettings(config(values), pulumi.secret);
   if ("mistakes" in result) throw new Error(result.mistakes.join("\n"));
   return result.settings;
 }
 
 function refused(values: Record<string, string>): string[] {
-  const result = parseSettings(config(values));
+  const result = parseSettings(config(values), pulumi.secret);
   if (!("mistakes" in result)) throw new Error("the settings were accepted");
   return result.mistakes;
 }
@@ -144,7 +145,7 @@ describe("mistakes", () => {
         "port: got "70000", expected a whole number from 1 to 65535. Fix: pulumi config set port 5432",
         "memory: got "2", expected a size of at least 128MB with its unit, such as 512MB or 4GB. Fix: pulumi config set memory 4GB",
         "memroy: is not a setting. Did you mean memory? Fix: pulumi config rm memroy",
-        "databaseName: got "", expected 1 to 63 bytes without %, ?, #, control characters or outer spaces, other than postgres, template0 and template1. Fix: pulumi config set databaseName shop",
+        "databaseName: got "", expected 1 to 63 bytes without %, ?, #, control characters or outer spaces, other than postgres, template0, template1 and template_building. Fix: pulumi config set databaseName shop",
         "labels: got "team", expected a map from label names to texts. Fix: correct it in the stack's file, for example labels: {team: payments}",
       ]
     `);
@@ -157,10 +158,10 @@ describe("mistakes", () => {
   });
 
   it("never print a secret, and refuse one in plain text", () => {
-    const short = parseSettings({
-      ...config({ profile: "production" }),
-      superuserPassword: { text: "hunter2", secret: true },
-    });
+    const short = parseSettings(
+      { ...config({ profile: "production" }), superuserPassword: { text: "hunter2", secret: true } },
+      pulumi.secret,
+    );
     expect(short).toEqual({ mistakes: [expect.not.stringContaining("hunter2")] });
     expect(refused({ profile: "production", superuserPassword: "correct horse" })).toEqual([
       expect.stringMatching(/^superuserPassword: is in plain text(?!.*correct horse)/),
@@ -173,8 +174,13 @@ describe("mistakes", () => {
     [{ profile: "production", serverSettings: '{"hba_file": "/tmp/x"}' }, /serverSettings: got/],
     [{ profile: "production", serverSettings: '{"a b": 1}' }, /serverSettings: got/],
     [{ profile: "production", tmpfsSize: "1GB" }, /tmpfsSize: has no effect/],
+    [{ profile: "production", seeds: "demo" }, /seeds: is for profile development only/],
+    [{ profile: "development", seeds: "../demo" }, /seeds: got "..\/demo", expected the name of a folder/],
     [{ profile: "development", tmpfsSize: "4GB" }, /larger than memory/],
     [{ profile: "development", adoptVolume: "true" }, /adoptVolume: has no effect/],
+    [{ profile: "development", allowDataLoss: "0003" }, /allowDataLoss: has no effect/],
+    [{ profile: "production", keepFor: "7d" }, /keepFor: has no effect/],
+    [{ profile: "development", keepFor: "7" }, /keepFor: got .*expected a time with its unit/],
     [{ profile: "development", deletionProtection: "true" }, /deletionProtection: has no effect/],
     [{ profile: "development", image: "postgres:14" }, /PostgreSQL 14 is not supported/],
     [{ profile: "development", image: "postgres" }, /has no tag that begins with/],
