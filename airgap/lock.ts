@@ -16,7 +16,7 @@ export async function withLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   await mkdir(dirname(path), { recursive: true });
-  const own = `${process.pid} ${await startOf(process.pid)}`;
+  const own = await ownMark();
   let told = false;
   while (!(await take(path, own))) {
     const holder = await readlink(path).catch(() => undefined);
@@ -60,7 +60,13 @@ async function release(path: string, holder: string): Promise<void> {
   await rename(aside, path);
 }
 
-async function isHolding(holder: string): Promise<boolean> {
+/** What tells this process from every other of this machine, earlier and later ones included. */
+export async function ownMark(): Promise<string> {
+  return `${process.pid} ${await startOf(process.pid)}`;
+}
+
+/** @param holder The `ownMark` of a process. @returns Whether it is still alive. */
+export async function isHolding(holder: string): Promise<boolean> {
   const [pid, start] = holder.split(" ");
   return isAlive(Number(pid)) && (await startOf(Number(pid))) === start;
 }

@@ -67,14 +67,26 @@ export async function prepareToolchain(preparation: Preparation): Promise<Toolch
   return withLock(join(work, "lock"), wait, async () => {
     if (await exists(unfinished)) await removeTree(unfinished);
     if (preparation.needDocker || needImages.length > 0) await prepareEngine(log);
-    const genuine = { airgap: false, genuine: true, any: undefined }[choice() ?? "any"];
-    const images = needImages.map((name) => prepareImage(log, name, { again, genuine }));
+    const images = needImages.map((name) => prepareImage(log, name, { again, genuine: genuineWanted() }));
     // What takes longest is one processor's work in parts, and the other's to use.
     const [decision, ...isGenuine] = await allOrFirstProblem([preparePulumi(log, again), ...images]);
     return toolchainOf(
       decision,
       needImages.filter((_, index) => !isGenuine[index]),
     );
+  });
+}
+
+/**
+ * The Docker Engine and images alone, for what needs no Pulumi.
+ *
+ * @throws {UserError} As {@link prepareToolchain} does.
+ */
+export async function prepareImages(log: StepReporter, names: readonly string[]): Promise<void> {
+  const wait = (pid: number) => log.note(`Waiting for process ${pid}, which is preparing the toolchain.`);
+  await withLock(join(work, "lock"), wait, async () => {
+    await prepareEngine(log);
+    for (const name of names) await prepareImage(log, name, { again: false, genuine: genuineWanted() });
   });
 }
 
@@ -107,6 +119,11 @@ function sources(log: StepReporter): Sources {
 
 function choice(): Choice {
   return parseChoice(process.env[choiceVariable]);
+}
+
+/** Whether images must be genuine; undefined: whichever can be had. */
+function genuineWanted(): boolean | undefined {
+  return { airgap: false, genuine: true, any: undefined }[choice() ?? "any"];
 }
 
 async function remembered(): Promise<Decision | undefined> {

@@ -5,6 +5,7 @@ const purposes: Record<Role, string> = {
   app: "application",
   migrator: "migrations",
   readonly: "reports and other readers",
+  monitor: "statistics, no rows",
   superuser: "PostgreSQL's superuser",
 };
 

@@ -26,6 +26,8 @@ export interface Deployment {
   readonly lifetime: string | undefined;
   /** Names of what Pulumi was creating when it was killed: it may exist or not. */
   readonly interruptedCreates: readonly string[];
+  /** Whether one of these is in the server: a role, a database, a right. */
+  readonly interruptedInServer: boolean;
 }
 
 /** @param json What `pulumi stack export` printed. */
@@ -33,6 +35,9 @@ export function parseDeployment(json: string): Deployment {
   const state = exported.parse(JSON.parse(json)).deployment;
   const resources = state?.resources ?? [];
   const stackOutputs = resources.find(({ type }) => type === "pulumi:pulumi:Stack")?.outputs;
+  const creates = (state?.pending_operations ?? [])
+    .filter(({ type }) => type === "creating")
+    .map((operation) => operation.resource);
   return {
     resources: resources.length,
     ids: new Set(resources.flatMap(({ id }) => id ?? [])),
@@ -42,8 +47,7 @@ export function parseDeployment(json: string): Deployment {
         : [],
     ),
     lifetime: typeof stackOutputs?.lifetime === "string" ? stackOutputs.lifetime : undefined,
-    interruptedCreates: (state?.pending_operations ?? [])
-      .filter(({ type }) => type === "creating")
-      .map(({ resource: { urn } }) => urn.slice(urn.lastIndexOf("::") + 2)),
+    interruptedCreates: creates.map(({ urn }) => urn.slice(urn.lastIndexOf("::") + 2)),
+    interruptedInServer: creates.some(({ type }) => type.startsWith("postgresql:")),
   };
 }

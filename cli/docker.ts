@@ -85,10 +85,11 @@ export async function removeObjects(objects: readonly DockerObject[]): Promise<v
   for (const { kind, id } of objects) {
     const options = kind === "container" ? ["--force", "--volumes"] : [];
     const { code, stderr } = await capture("docker", [kind, "rm", ...options, id]);
-    if (code !== 0 && !/no such/i.test(stderr)) throw engineError(stderr);
+    if (code !== 0 && !/no such|not found/i.test(stderr)) throw engineError(stderr);
   }
 }
 
-function engineError(stderr: string): UserError {
+/** What to tell where the docker command failed. */
+export function engineError(stderr: string): UserError {
   return new UserError(`Docker says: ${stderr.trim()}`, { next: "./db doctor says what is missing." });
 }

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, statfs } from "node:fs/promises";
+import { readFile, stat, statfs } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join, relative } from "node:path";
 import { z } from "zod";
@@ -7,10 +7,10 @@ import { pluginFolder, plugins } from "../airgap/folders.ts";
 import { airgapLabel, labelsOf } from "../airgap/images.ts";
 import { rememberedToolchain } from "../airgap/setup.ts";
 import { findObjects, stackLabels } from "./docker.ts";
-import { usesPassphrase } from "./passphrase.ts";
+import { hasEmptyPassphrase, usesPassphrase } from "./passphrase.ts";
 import { capture } from "./processes.ts";
 import { developmentStack, findExecutable, projectRoot } from "./project.ts";
-import { imageSetting, readStackFile, textSetting } from "./stack-files.ts";
+import { imageSetting, readStackFile, stackFileNames, textSetting } from "./stack-files.ts";
 import { readStackLocks } from "./stack-lock.ts";
 import { readStateBackend, type StateBackend } from "./state-backend.ts";
 
@@ -31,7 +31,7 @@ const wantedSpace = 5 * 1024 ** 3;
 /** Looks at everything that an environment needs on this machine. Changes nothing. */
 export async function examine(): Promise<Finding[]> {
   const backend = await readStateBackend();
-  const stacks = await stackFiles();
+  const stacks = await stackFileNames();
   const engine = await engineFinding();
   const images = await imageNames(backend, stacks);
   const withEngine = engine.status === "ok" ? [dockerSpace(), ...images.map(imageFinding)] : [];
@@ -140,12 +140,6 @@ async function dockerSpace(): Promise<Finding | undefined> {
       };
 }
 
-/** The stacks that have settings here, from Pulumi.<stack>.yaml. */
-async function stackFiles(): Promise<string[]> {
-  const names = await readdir(projectRoot);
-  return names.flatMap((name) => /^Pulumi\.(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
-}
-
 /** The images of all stacks, each once. */
 async function imageNames({ project }: StateBackend, stacks: readonly string[]): Promise<string[]> {
   const files = await Promise.all(stacks.map(readStackFile));
@@ -218,9 +212,14 @@ async function passphraseText(
   stack: string,
 ): Promise<{ text: string; isSet: boolean }> {
   const stackFile = await readStackFile(stack);
-  if (!usesPassphrase({ stack, stackFile, backendUrl: backend.url }))
-    return { text: "needs no passphrase", isSet: true };
-  if (stack === developmentStack) return { text: "the empty passphrase", isSet: true };
+  const use = {
+    stack,
+    stackFile,
+    developmentFile: await readStackFile(developmentStack),
+    backendUrl: backend.url,
+  };
+  if (!usesPassphrase(use)) return { text: "needs no passphrase", isSet: true };
+  if (hasEmptyPassphrase(use)) return { text: "the empty passphrase", isSet: true };
   for (const variable of ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"]) {
     if (process.env[variable]) return { text: `passphrase set by ${variable}`, isSet: true };
   }

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { ageExample, parseAge } from "../components/settings/units.ts";
 import { MigratorError } from "../migrator/errors.ts";
 import manifest from "../package.json" with { type: "json" };
 import { ChildFailure, describeError, exitCode, UserError } from "./errors.ts";
@@ -46,6 +47,11 @@ DEBUG=1 adds the stack trace to an unexpected error.`,
       stackName,
       "development",
     )
+    .option(
+      "--keep-for <age>",
+      "how long ./db prune leaves a stack alone after its last use, as in 12h or 30d; for one without a file of its own (default: 7d)",
+      age,
+    )
     .option("--again", "destroy it first, with all its data: for environments that are thrown away anyway")
     .option("-y, --yes", "do not ask before changing an environment other than development")
     .option("--show-passwords", "print the passwords too")
@@ -53,8 +59,14 @@ DEBUG=1 adds the stack trace to an unexpected error.`,
     .addHelpText(
       "after",
       `
-The stack development has the empty passphrase. Any other needs PULUMI_CONFIG_PASSPHRASE or
-PULUMI_CONFIG_PASSPHRASE_FILE, and Pulumi.<name>.yaml with at least its profile.
+Where there is no Pulumi.<name>.yaml, the stack gets development's settings and a port of its own, for a branch or a
+pull request: the file is made, hidden from git, and removed with the stack by ./db prune. It has the empty passphrase,
+as development has. A stack with a file of its own needs PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE.
+
+Examples:
+  ./db start
+  ./db start --stack pr-123
+  ./db start --stack "$(git branch --show-current | tr / -)" --keep-for 30d
 ${exitCodes}`,
     )
     .action(async (options) => (await import("./commands/start.ts")).start(options));
@@ -114,11 +126,11 @@ ${exitCodes}`,
         "this machine, or where there is none, the one in the environment's container.",
       ].join(" "),
     )
-    .argument("<stack>", "the environment", stackName)
+    .argument("[stack]", "the environment (default: development)", stackName)
     .argument("[args...]", "psql's own arguments, after --")
     .addOption(
       new Option("--role <role>", "whose login")
-        .choices(["app", "migrator", "readonly", "superuser"])
+        .choices(["app", "migrator", "readonly", "monitor", "superuser"])
         .default("app"),
     )
     .addHelpText(
@@ -130,7 +142,8 @@ psql's own exit code is passed on: 0 good, 1 fatal, 2 connection lost or refused
 ${exitCodes}
 
 Examples:
-  ./db psql development
+  ./db psql
+  ./db psql -- -c 'select count(*) from orders'
   ./db psql production --role readonly -- -c 'select count(*) from orders'`,
     )
     .action(async (stack, args, options) => (await import("./commands/psql.ts")).psql(stack, args, options));
@@ -144,6 +157,10 @@ Examples:
     .action(async (options) => (await import("./commands/doctor.ts")).doctor(options));
 
   addMigrate(program);
+  addRehearse(program);
+  addReset(program);
+  addTestdb(program);
+  addStacks(program);
 
   for (const command of allCommands(program)) command.exitOverride();
   return program;
@@ -190,6 +207,11 @@ function addMigrate(program: Command): void {
       )
       .addHelpText("after", migrateExitCodes);
 
+  const allowDataLoss = [
+    "--allow-data-loss",
+    "let the way back drop tables, columns and rows that hold data (default: it is refused, with what would be lost)",
+  ] as const;
+
   subcommand(
     "status",
     "print the record and what is pending",
@@ -207,6 +229,19 @@ function addMigrate(program: Command): void {
     .action(async (options) => (await import("./commands/migrate.ts")).verifyFolder(options));
 
   subcommand(
+    "plan",
+    "print what would be applied, and what is dangerous about it",
+    "Prints the SQL of the migrations that are not applied, with the locks that each statement takes on tables in use, and squawk's findings. Changes nothing. With --stack or --base it needs no connection to the database: what is applied comes from the stack's state, or from git. Exits with 1 where a finding would stop an update of a persistent environment.",
+  )
+    .option("--base <ref>", "count as applied what this branch or commit has, as in origin/main")
+    .addOption(
+      new Option("--format <format>", "markdown is for a comment on a pull request")
+        .choices(["text", "markdown", "json"])
+        .default("text"),
+    )
+    .action(async (options) => (await import("./commands/plan.ts")).plan(options));
+
+  subcommand(
     "up",
     "apply what is pending",
     "Applies the pending migrations, in order. Goes back where the target is lower than what is applied.",
@@ -215,6 +250,7 @@ function addMigrate(program: Command): void {
       "[target]",
       "number or name of the last migration to be in place (default: the stack's target, or the newest)",
     )
+    .option(...allowDataLoss)
     .action(async (target, options) => (await import("./commands/migrate.ts")).up(target, options));
 
   subcommand(
@@ -223,6 +259,7 @@ function addMigrate(program: Command): void {
     "Runs the down scripts of all migrations after the target, the newest first, as they were recorded when the migrations were applied: the files may be gone.",
   )
     .argument("<target>", "number or name of the last migration to stay; 0: none")
+    .option(...allowDataLoss)
     .action(async (target, options) => (await import("./commands/migrate.ts")).down(target, options));
 
   subcommand(
@@ -237,6 +274,273 @@ function addMigrate(program: Command): void {
         .makeOptionMandatory(),
     )
     .action(async (name, options) => (await import("./commands/migrate.ts")).repairRecord(name, options));
+
+  addBaseline(subcommand);
+  addNew(migrate);
+}
+
+function addNew(migrate: Command): void {
+  migrate
+    .command("new")
+    .summary("write the next pair of files")
+    .description(
+      "Writes an empty up and down script with the next number, or with the time where the folder has times for numbers, and prints their paths.",
+    )
+    .argument("<name>", "what it is about, as in product_weight")
+    .option("-s, --stack <name>", "the environment whose folder it is", stackName)
+    .option("--dir <folder>", "the migrations (default: the stack's, or MIGRATIONS_DIR, or migrations)")
+    .addHelpText("after", migrateExitCodes)
+    .action(async (name, options) => (await import("./commands/migrate.ts")).writeNew(name, options));
+}
+
+function addBaseline(subcommand: (name: string, summary: string, description: string) => Command): void {
+  subcommand(
+    "baseline",
+    "adopt a database that has its schema already",
+    [
+      "Records all migrations up to and including NAME as applied, and runs none of them. Refuses where the record has",
+      "entries, and where something is not there that these migrations make. --from takes NAME from another tool's own",
+      "table, which stays as it is.",
+    ].join(" "),
+  )
+    .argument("[name]", "name or number of the last migration that is in place")
+    .addOption(
+      new Option("--from <tool>", "whose table tells what is in place").choices([
+        "golang-migrate",
+        "node-pg-migrate",
+      ]),
+    )
+    .option("--force", "record it although the catalogue, or another tool's table, says something else")
+    .action(async (name, options) => (await import("./commands/migrate.ts")).adopt(name, options));
+}
+
+function addRehearse(program: Command): void {
+  program
+    .command("rehearse")
+    .summary("try new migrations on a throwaway server: up, down and up again")
+    .description(
+      [
+        "Starts a server in memory with a stack's image, extensions and roles, applies the migrations that the base",
+        "branch has, and runs each new one up, down and up again. Names every object of the catalogue in which a round",
+        "trip leaves a difference, and the locks that the up script took. No database of yours is touched.",
+      ].join(" "),
+    )
+    .option(
+      "-s, --stack <name>",
+      "whose settings (default: production, or development where there is no Pulumi.production.yaml)",
+      stackName,
+    )
+    .option(
+      "--base <ref>",
+      "the branch that the migrations are to go to (default: origin/HEAD, origin/main or main)",
+    )
+    .option("--all", "rehearse every migration of the folder, whatever the base has; needs no git")
+    .option("--dir <folder>", "the migrations (default: the stack's)")
+    .option("--json", "print the result as JSON; progress goes to standard error")
+    .option("--keep", "leave the server running, and say how to connect")
+    .addHelpText(
+      "after",
+      `
+Needs Docker, and neither Pulumi nor a passphrase. A table whose columns only come back in another order is noted,
+and no failure.
+
+Examples:
+  ./db rehearse
+  ./db rehearse --base origin/release --json
+  ./db rehearse --all --stack development --keep
+
+Exit codes:
+  0    no difference, or nothing to rehearse
+  1    a round trip left a difference, or a migration failed
+  2    wrong command, option, settings or folder, or files that do not fit those of the base
+  3    something is missing that must be there first; the message says how to get it
+  130  ended by Ctrl-C`,
+    )
+    .action(async (options) => (await import("./commands/rehearse.ts")).rehearseMigrations(options));
+}
+
+function addReset(program: Command): void {
+  program
+    .command("reset")
+    .summary("give a development database back as it is right after up")
+    .description(
+      [
+        "Puts a new database in the place of the application's: all migrations and seed data, nothing else. It is a",
+        "copy of a template that `pulumi up` has made, so that it takes a moment. Sessions in the old database are",
+        "ended; roles, passwords, privileges and other databases stay as they are.",
+      ].join(" "),
+    )
+    .argument("[stack]", "the environment, whose profile is development", stackName, "development")
+    .option("--json", "print what was done as JSON")
+    .addHelpText(
+      "after",
+      `
+Where migrations, seed data or settings have changed since, it first makes a new template, and runs
+«pulumi up» at the end, so that Pulumi knows. A migration that fails leaves the database as it was.
+An environment that keeps its data is refused.
+
+Examples:
+  ./db reset
+  ./db reset pr-123 --json
+${exitCodes}`,
+    )
+    .action(async (stack, options) => (await import("./commands/reset.ts")).reset(stack, options));
+}
+
+function addTestdb(program: Command): void {
+  const testdb = program
+    .command("testdb")
+    .summary("make databases for tests, each a clone of its own")
+    .description(
+      [
+        "Databases that have what the application's has right after `up`, with the same privileges, in the server of a",
+        "development environment. From TypeScript: createTestDatabase in testing/index.ts, useTestDatabase in",
+        "testing/vitest.ts.",
+      ].join(" "),
+    )
+    .addHelpText("after", exitCodes);
+
+  const subcommand = (name: string, summary: string, description: string, example: string) =>
+    testdb
+      .command(name)
+      .summary(summary)
+      .description(description)
+      .option("-s, --stack <name>", "the environment, whose profile is development", stackName, "development")
+      .option("--json", "print the result as JSON")
+      .addHelpText("after", `\nExample:\n  ${example}\n${exitCodes}`);
+
+  subcommand(
+    "new",
+    "make one and print its URL",
+    "Makes a database and prints its URL. One that nobody drops or uses goes an hour later, when another is made.",
+    'DB_SOURCE="$(./db testdb new)" npm test',
+  )
+    .addOption(
+      new Option("--role <role>", "whose login").choices(["app", "migrator", "readonly"]).default("app"),
+    )
+    .action(async (options) => (await import("./commands/testdb.ts")).newDatabase(options));
+
+  subcommand(
+    "drop",
+    "remove some, or all",
+    "Removes databases for tests, and ends the sessions in them.",
+    "./db testdb drop --all",
+  )
+    .argument("[database...]", "by name or by URL")
+    .option("--all", "every database for tests that the environment has")
+    .action(async (names, options) => (await import("./commands/testdb.ts")).dropDatabases(names, options));
+
+  subcommand(
+    "list",
+    "show those that there are",
+    "Prints name, age, size and sessions of each, and why it was kept.",
+    "./db testdb list --stack pr-123",
+  ).action(async (options) => (await import("./commands/testdb.ts")).list(options));
+}
+
+function addStacks(program: Command): void {
+  program
+    .command("list")
+    .summary("show all environments and how they are")
+    .description(
+      "Shows every stack of the project with its state, port, age and size, and what else the project has in Docker. Needs no passphrase.",
+    )
+    .option("--json", "print it as JSON")
+    .addHelpText(
+      "after",
+      `
+AGE is that of the server's container, USED the time since the stack was last changed or started, DATA the size of
+the data directory, MEMORY what the container takes, data in memory included.
+
+States: running, starting, unhealthy, stopped; gone (its container is), destroyed, never up; left over (it is in
+Docker, and no state knows of it any more).
+
+Examples:
+  ./db list
+  ./db list --json | jq -r '.[] | select(.state == "running") | .stack'
+${exitCodes}`,
+    )
+    .action(async (options) => (await import("./commands/list.ts")).list(options));
+
+  program
+    .command("prune")
+    .summary("remove stacks that were not used for long")
+    .description(
+      [
+        "Removes the stacks that have keepFor in their settings, as those have that `./db start` makes by itself, when",
+        "their last use is longer ago than that: with `pulumi destroy`, `pulumi stack rm` and their file. Also removes",
+        "what development environments have left in Docker whose state is gone, such as with a deleted checkout.",
+        "Shows first what it would remove, and asks.",
+      ].join(" "),
+    )
+    .option("--older-than <age>", "remove what was last used longer ago than this, instead of keepFor", age)
+    .option("--dry-run", "only show what would be removed")
+    .option("-y, --yes", "do not ask")
+    .option("--json", "print the result as JSON; progress goes to standard error")
+    .addHelpText(
+      "after",
+      `
+Never removed: development, stacks without keepFor, stacks that keep their data, volumes, and stacks that a
+command is working on. What an interrupted run has not finished, the next one does.
+
+Examples:
+  ./db prune --dry-run
+  ./db prune --older-than 3d --yes
+${exitCodes}`,
+    )
+    .action(async (options) => (await import("./commands/prune.ts")).prune(options));
+
+  program
+    .command("status")
+    .summary("show how an environment is")
+    .description(
+      [
+        "Shows health, version, size, connections, the longest transaction, the queries that took most time, and which",
+        "migrations are in place and pending. Logs in as the monitor, and as the migrator for the record of migrations.",
+      ].join(" "),
+    )
+    .argument("[stack]", "the environment", stackName, "development")
+    .option("--json", "print it as JSON")
+    .addHelpText(
+      "after",
+      `
+Ends with 1 where the server does not answer. Needs the stack's passphrase; ./db list and ./db logs do not.
+
+Examples:
+  ./db status
+  ./db status production --json
+${exitCodes}`,
+    )
+    .action(async (stack, options) => (await import("./commands/status.ts")).status(stack, options));
+
+  program
+    .command("logs")
+    .summary("show a server's log")
+    .description("Prints the log of an environment's server, with passwords masked. Needs no passphrase.")
+    .argument("[stack]", "the environment", stackName, "development")
+    .option("-f, --follow", "go on with what comes, until Ctrl-C")
+    .option("--since <when>", "from this time on, or from so long ago, as in 2026-01-31T13:00:00Z or 10m")
+    .option("--tail <lines>", "only so many of the last lines", lineCount)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  ./db logs --tail 50
+  ./db logs production --follow --since 10m
+  ./db logs pr-123 | grep ERROR
+${exitCodes}`,
+    )
+    .action(async (stack, options) => (await import("./commands/logs.ts")).logs(stack, options));
+}
+
+function age(text: string): string {
+  if (parseAge(text) === undefined) throw new InvalidArgumentError(`Expected ${ageExample}.`);
+  return text;
+}
+
+function lineCount(text: string): string {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("Expected a whole number.");
+  return text;
 }
 
 /** Pulumi's own rule: letters, digits, hyphens, underscores and dots, at most 100 of them. */

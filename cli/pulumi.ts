@@ -1,7 +1,7 @@
 import { ChildFailure, UserError } from "./errors.ts";
 import { passphraseVariables, usesPassphrase } from "./passphrase.ts";
 import { attach, capture, type Finished } from "./processes.ts";
-import { projectRoot } from "./project.ts";
+import { developmentStack, projectRoot } from "./project.ts";
 import { readStackFile } from "./stack-files.ts";
 import { parseStackOutputs, type StackOutputs } from "./stack-outputs.ts";
 import { readStateBackend } from "./state-backend.ts";
@@ -27,7 +27,12 @@ export async function pulumiCommand(
   stack: string,
   toolchain: Readonly<Record<string, string>>,
 ): Promise<PulumiCommand> {
-  const use = { stack, stackFile: await readStackFile(stack), backendUrl: (await readStateBackend()).url };
+  const [stackFile, developmentFile, backend] = await Promise.all([
+    readStackFile(stack),
+    readStackFile(developmentStack),
+    readStateBackend(),
+  ]);
+  const use = { stack, stackFile, developmentFile, backendUrl: backend.url };
   if (use.stackFile === undefined && usesPassphrase(use)) throw unknownStack(stack);
   const env: NodeJS.ProcessEnv = {
     ...process.env,

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { settingKeys } from "../components/settings/schema.ts";
@@ -6,7 +6,7 @@ import { projectRoot } from "./project.ts";
 
 /** Text of Pulumi.<stack>.yaml; undefined: there is none. */
 export async function readStackFile(stack: string): Promise<string | undefined> {
-  return await readFile(join(projectRoot, `Pulumi.${stack}.yaml`), "utf8").catch(() => undefined);
+  return await readFile(join(projectRoot, stackFileName(stack)), "utf8").catch(() => undefined);
 }
 
 /**
@@ -20,6 +20,24 @@ export function textSetting(stackFile: string | undefined, project: string, key:
   // Pulumi takes a key without a namespace for the project's own.
   const value = settings[`${project}:${key}`] ?? settings[key];
   return typeof value === "string" || typeof value === "number" ? String(value) : undefined;
+}
+
+/** Whether the file says `profile: development`, under any project's name. */
+export function isForDevelopment(stackFile: string | undefined): boolean {
+  const { config } = parseLeniently(stackFile ?? "");
+  if (typeof config !== "object" || config === null) return false;
+  const profiles = Object.entries(config).filter(([key]) => /^(?:.*:)?profile$/.test(key));
+  return profiles.length > 0 && profiles.every(([, value]) => value === "development");
+}
+
+/** Names of the stacks that have a file here, sorted. */
+export async function stackFileNames(): Promise<string[]> {
+  const names = await readdir(projectRoot);
+  return names.flatMap((name) => /^Pulumi\.(.+)\.yaml$/.exec(name)?.[1] ?? []).sort();
+}
+
+export function stackFileName(stack: string): string {
+  return `Pulumi.${stack}.yaml`;
 }
 
 /** The image that a stack runs, which is wanted before Pulumi runs. */

@@ -99,7 +99,8 @@ export async function awaitStackLock(
 /** A process number is given out again after a crash, so that being alive is not enough. */
 async function isPulumi(pid: number): Promise<boolean> {
   if (!isAlive(pid)) return false;
-  // Linux tells the name; elsewhere a number in use counts as Pulumi's.
-  const name = await readFile(`/proc/${pid}/comm`, "utf8").catch(() => "pulumi");
-  return name.startsWith("pulumi");
+  // Linux tells name and state; elsewhere a number in use counts as Pulumi's.
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "(pulumi) R");
+  // One that has ended stays in the table (Z) until its parent asks for it, which may be long after it was killed.
+  return /\(pulumi.*\) [^Z]/s.test(text);
 }

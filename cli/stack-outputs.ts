@@ -20,6 +20,7 @@ const outputs = z.object({
     app: connection,
     migrator: connection,
     readonly: connection,
+    monitor: connection,
     superuser: connection,
   }),
   tls: z.object({ mode: z.enum(["disable", "require"]), ca: optionalText }),

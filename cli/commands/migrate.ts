@@ -1,9 +1,13 @@
 import { relative, resolve } from "node:path";
-import type { SettingName } from "../../components/settings/schema.ts";
+import { baseline } from "../../migrator/baseline.ts";
+import { InputError } from "../../migrator/errors.ts";
 import { type MigratorInput, readInput } from "../../migrator/input.ts";
+import { newMigration } from "../../migrator/new.ts";
+import type { OtherTool } from "../../migrator/other-tools.ts";
 import { type RepairOptions, repair } from "../../migrator/repair.ts";
 import { migrate } from "../../migrator/run.ts";
-import { formatStatus, readStatus, verify } from "../../migrator/status.ts";
+import { formatStatus, readStatus, type Status, verify } from "../../migrator/status.ts";
+import { migratorVariables } from "../migrator-variables.ts";
 import { projectRoot } from "../project.ts";
 import { pulumiCommand, readOutputs } from "../pulumi.ts";
 import { readStackFile, textSetting } from "../stack-files.ts";
@@ -17,8 +21,17 @@ export interface MigrateOptions {
   readonly schema?: string;
 }
 
+/** What `./db migrate status` prints. */
+export async function statusOf(options: MigrateOptions): Promise<Status> {
+  return readStatus(await inputOf(options));
+}
+
+interface DataLossOptions {
+  readonly allowDataLoss?: true;
+}
+
 export async function status(options: MigrateOptions & { readonly json?: true }): Promise<void> {
-  const found = await readStatus(await inputOf(options));
+  const found = await statusOf(options);
   print(options.json ? JSON.stringify(found, null, 2) : formatStatus(found));
 }
 
@@ -33,14 +46,22 @@ export async function verifyFolder(options: MigrateOptions & { readonly json?: t
 }
 
 /** @param target Default: that of the stack, or the newest. */
-export async function up(target: string | undefined, options: MigrateOptions): Promise<void> {
+export async function up(
+  target: string | undefined,
+  options: MigrateOptions & DataLossOptions,
+): Promise<void> {
   const input = await inputOf(options);
-  await migrate({ ...input, target: target ?? input.target, log: print });
+  await migrate({ ...input, ...lossOf(input, options), target: target ?? input.target, log: print });
 }
 
 /** @param target The last one that is to stay. */
-export async function down(target: string, options: MigrateOptions): Promise<void> {
-  await migrate({ ...(await inputOf(options)), target, onlyDown: true, log: print });
+export async function down(target: string, options: MigrateOptions & DataLossOptions): Promise<void> {
+  const input = await inputOf(options);
+  await migrate({ ...input, ...lossOf(input, options), target, onlyDown: true, log: print });
+}
+
+function lossOf(input: MigratorInput, options: DataLossOptions): Pick<MigratorInput, "allowDataLoss"> {
+  return { allowDataLoss: options.allowDataLoss ?? input.allowDataLoss };
 }
 
 export async function repairRecord(
@@ -50,6 +71,33 @@ export async function repairRecord(
   await repair({ ...(await inputOf(options)), name, status: options.status, log: print });
 }
 
+/** @param name The last migration that is in place. Left out: the option `from` names the tool that knows. */
+export async function adopt(
+  name: string | undefined,
+  options: MigrateOptions & { readonly from?: OtherTool; readonly force?: true },
+): Promise<void> {
+  const { force, from } = options;
+  if (name !== undefined && from !== undefined) {
+    throw new InputError("There are two answers to what is in place:", ["give NAME or --from, not both"]);
+  }
+  const last = from === undefined ? { name: name ?? "" } : { from };
+  if ("name" in last && last.name === "") {
+    throw new InputError("It is not said what is in place:", [
+      "name the last migration that is, or another tool that knows: --from golang-migrate, --from node-pg-migrate",
+    ]);
+  }
+  await baseline({ ...(await inputOf(options)), last, force, log: print });
+}
+
+export async function writeNew(name: string, options: Pick<MigrateOptions, "dir" | "stack">): Promise<void> {
+  const { dir, stack } = options;
+  const given =
+    stack === undefined
+      ? process.env.MIGRATIONS_DIR
+      : textSetting(await readStackFile(stack), (await readStateBackend()).project, "migrationsFolder");
+  for (const file of newMigration(folderOf(dir, given), name)) print(file);
+}
+
 /**
  * Options win over the stack, or where none is named, over the environment variables of the migrator.
  *
@@ -57,39 +105,24 @@ export async function repairRecord(
  */
 async function inputOf({ dir, owner, schema, stack }: MigrateOptions): Promise<MigratorInput> {
   const given = stack === undefined ? process.env : await stackVariables(stack);
-  const folder =
-    dir === undefined ? resolve(projectRoot, given.MIGRATIONS_DIR || "migrations") : resolve(dir);
-  const path = relative("", folder) || ".";
   return readInput({
     ...given,
-    // As a person would write it.
-    MIGRATIONS_DIR: path.startsWith("..") ? folder : path,
+    MIGRATIONS_DIR: folderOf(dir, given.MIGRATIONS_DIR),
     MIGRATIONS_OWNER: owner ?? given.MIGRATIONS_OWNER,
     MIGRATIONS_SCHEMA: (schema ?? given.MIGRATIONS_SCHEMA) || "app",
   });
 }
 
-/** The variables with which `pulumi up` runs the migrator, as far as this needs them. */
+/** The folder of the migrations, as a person would write it. */
+function folderOf(dir: string | undefined, given: string | undefined): string {
+  const folder = dir === undefined ? resolve(projectRoot, given || "migrations") : resolve(dir);
+  const path = relative("", folder) || ".";
+  return path.startsWith("..") ? folder : path;
+}
+
 async function stackVariables(stack: string): Promise<NodeJS.ProcessEnv> {
-  const { connections, lifetime, tls } = await readOutputs(
-    stack,
-    await pulumiCommand(stack, await toolchainVariables()),
-  );
-  const { project } = await readStateBackend();
-  const stackFile = await readStackFile(stack);
-  const setting = (key: SettingName) => textSetting(stackFile, project, key);
-  const { source } = connections.migrator.host;
-  return {
-    DB_SOURCE: tls.ca === undefined ? source : source.replace("sslmode=require", "sslmode=verify-full"),
-    DB_SSLROOTCERT_PEM: tls.ca,
-    MIGRATIONS_DIR: setting("migrationsFolder"),
-    MIGRATIONS_SCHEMA: setting("schemaName"),
-    MIGRATIONS_TARGET: setting("migrationsTarget"),
-    MIGRATIONS_LOCK_TIMEOUT: setting("migrationsLockTimeout"),
-    MIGRATIONS_STATEMENT_TIMEOUT: setting("migrationsStatementTimeout"),
-    MIGRATIONS_LOCK_RETRIES: setting("migrationsLockRetries"),
-    MIGRATIONS_MISSING: lifetime === "ephemeral" ? "revert" : "",
-  };
+  const pulumi = await pulumiCommand(stack, await toolchainVariables());
+  return await migratorVariables(stack, await readOutputs(stack, pulumi));
 }
 
 function print(text: string): void {

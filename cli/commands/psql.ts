@@ -1,13 +1,21 @@
 import { inspectContainer } from "../docker.ts";
 import { exitCode, UserError } from "../errors.ts";
 import { attach } from "../processes.ts";
-import { findExecutable } from "../project.ts";
+import { developmentStack, findExecutable } from "../project.ts";
 import { hostPsql } from "../psql.ts";
 import { pulumiCommand, readOutputs } from "../pulumi.ts";
 import type { Role } from "../stack-outputs.ts";
 import { toolchainVariables } from "../toolchain.ts";
 
-export async function psql(stack: string, args: readonly string[], options: { role: Role }): Promise<void> {
+/** @param given Left out: development. With `./db psql -- -c …`, the first of psql's own arguments stands here. */
+export async function psql(
+  given: string | undefined,
+  rest: readonly string[],
+  options: { role: Role },
+): Promise<void> {
+  const isArgument = given?.startsWith("-") ?? false;
+  const stack = given === undefined || isArgument ? developmentStack : given;
+  const args = given !== undefined && isArgument ? [given, ...rest] : rest;
   const outputs = await readOutputs(stack, await pulumiCommand(stack, await toolchainVariables()));
   const connection = outputs.connections[options.role];
   if (await findExecutable("psql")) {

@@ -3,6 +3,7 @@ import { withLock } from "../../airgap/lock.ts";
 import { prepareToolchain } from "../../airgap/setup.ts";
 import { connectReport, formatConnectReport, psqlLine } from "../connect.ts";
 import { checkConnection } from "../connection-check.ts";
+import { mendCutOffState } from "../cut-off-state.ts";
 import { type Deployment, parseDeployment } from "../deployment.ts";
 import { findObjects, inspectContainer, removeObjects, stackLabels } from "../docker.ts";
 import { ChildFailure, exitCode, UserError } from "../errors.ts";
@@ -12,14 +13,28 @@ import { formatPasswordFile } from "../password-file.ts";
 import { developmentStack, environmentsFolder, findExecutable } from "../project.ts";
 import { writeAuthority } from "../psql.ts";
 import { isUnknownStack, type PulumiCommand, pulumiCommand, pulumiError, readOutputs } from "../pulumi.ts";
-import { imageSetting, readStackFile } from "../stack-files.ts";
+import { findServers, idsOfOtherCheckouts } from "../servers.ts";
+import { imageSetting, readStackFile, stackFileName, textSetting } from "../stack-files.ts";
 import { awaitStackLock } from "../stack-lock.ts";
 import type { StackOutputs } from "../stack-outputs.ts";
+import { findEnvironments } from "../stack-rows.ts";
+import { readStackStates } from "../stack-states.ts";
 import { readStateBackend, type StateBackend } from "../state-backend.ts";
 import { consoleReporter, runStep, type StepReporter, seconds } from "../steps.ts";
+import {
+  defaultKeepFor,
+  isThrownAway,
+  keepForOf,
+  makeThrowawayFile,
+  newThrowawayFile,
+  replaceStackFile,
+  withKeepFor,
+} from "../throwaway.ts";
 
 export interface StartOptions {
   readonly stack: string;
+  /** For a stack that is removed by age: how long it is kept. */
+  readonly keepFor?: string;
   readonly again?: true;
   readonly yes?: true;
   readonly showPasswords?: true;
@@ -32,14 +47,15 @@ export async function start(options: StartOptions): Promise<void> {
   const { stack } = options;
   // What the user must mend comes before anything that takes long.
   const backend = await readStateBackend();
-  const stackFile = await checkStack(stack, backend);
+  const stackFile = await checkStack(options, backend, reporter);
   const image = imageSetting(stackFile, backend.project);
   const toolchain = await prepareToolchain({ log: reporter, needDocker: true, needImages: [image] });
   reporter.note(`Toolchain: ${toolchain.reason}`);
   if (toolchain.standInImages.includes(image))
     reporter.note(`Image ${image}: a stand-in built here, as it can't be pulled`);
   const pulumi = echoing(await pulumiCommand(stack, toolchain.env), reporter);
-  const context: Context = { options, stack, backend, pulumi, reporter };
+  const thrownAway = isThrownAway(stack, stackFile, backend.project);
+  const context: Context = { options, stack, backend, pulumi, reporter, thrownAway };
   // Pulumi's own lock lasts for one command, and several make a start.
   const lock = join(environmentsFolder, `${stack}.start.lock`);
   const waiting = (pid: number) => reporter.note(`Waiting for process ${pid}, which is starting ${stack}`);
@@ -66,23 +82,75 @@ interface Context {
   readonly backend: StateBackend;
   readonly pulumi: PulumiCommand;
   readonly reporter: StepReporter;
+  /** It may be changed without asking. */
+  readonly thrownAway: boolean;
 }
 
-/** @returns Text of the stack's file. */
-async function checkStack(stack: string, backend: StateBackend): Promise<string> {
-  const stackFile = await readStackFile(stack);
-  if (stackFile === undefined) {
-    throw new UserError(`there is no Pulumi.${stack}.yaml, which holds the settings of stack ${stack}.`, {
-      next: [
-        "Make it with Pulumi's own commands, then run this again:",
-        `  pulumi stack init ${stack}`,
-        `  pulumi config set profile development --stack ${stack}`,
-      ].join("\n"),
-      exitCode: exitCode.missing,
-    });
+/** @returns Text of the stack's file, which is made where there is none. */
+async function checkStack(
+  options: StartOptions,
+  backend: StateBackend,
+  reporter: StepReporter,
+): Promise<string> {
+  const { keepFor, stack } = options;
+  const given = await readStackFile(stack);
+  const stackFile = given === undefined ? await makeStackFile(options, backend, reporter) : given;
+  const developmentFile = await readStackFile(developmentStack);
+  passphraseVariables({ stack, stackFile, developmentFile, backendUrl: backend.url }, process.env);
+  if (keepFor === undefined || given === undefined) return stackFile;
+  if (keepForOf(stackFile, backend.project) === undefined) {
+    throw new UserError(
+      `${stackFileName(stack)} has no keepFor: stack ${stack} is never removed by its age.`,
+      {
+        next: "Leave --keep-for out. To have ./db prune remove it, write keepFor into the file first.",
+        exitCode: exitCode.usage,
+      },
+    );
   }
-  passphraseVariables({ stack, stackFile, backendUrl: backend.url }, process.env);
-  return stackFile;
+  const changed = withKeepFor(stackFile, backend.project, keepFor);
+  await replaceStackFile(stack, changed);
+  return changed;
+}
+
+/** A stack for a branch or a pull request needs no file of its own: it gets development's settings. */
+async function makeStackFile(
+  { keepFor = defaultKeepFor, stack }: StartOptions,
+  backend: StateBackend,
+  reporter: StepReporter,
+): Promise<string> {
+  if (stack === developmentStack || stack === "production") throw missingFile(stack);
+  const text = await newThrowawayFile(stack, keepFor);
+  const known = (await readStackStates(backend)).find((each) => each.stack === stack);
+  if (known && known.resources > 0 && known.lifetime !== "ephemeral" && !(await isMarked(backend, stack))) {
+    throw new UserError(
+      `stack ${stack} is there already, without its ${stackFileName(stack)}: it may keep data, and is not taken for one to throw away.`,
+      {
+        next: "Bring its file back, such as from git, or remove the stack with Pulumi's own commands.",
+        exitCode: exitCode.missing,
+      },
+    );
+  }
+  await makeThrowawayFile(stack, text);
+  reporter.note(
+    `${stackFileName(stack)}: made from Pulumi.${developmentStack}.yaml. ./db prune removes it, with the stack, ${keepFor} after its last use`,
+  );
+  return (await readStackFile(stack)) ?? text;
+}
+
+/** By its label in Docker, where the state backend does not tell what kind of stack it is. */
+async function isMarked(backend: StateBackend, stack: string): Promise<boolean> {
+  return (await findEnvironments(backend)).some((each) => each.stack === stack && each.keepFor !== undefined);
+}
+
+function missingFile(stack: string): UserError {
+  return new UserError(`there is no ${stackFileName(stack)}, which holds the settings of stack ${stack}.`, {
+    next: [
+      "Make it with Pulumi's own commands, then run this again:",
+      `  pulumi stack init ${stack}`,
+      `  pulumi config set profile ${stack === "production" ? stack : developmentStack} --stack ${stack}`,
+    ].join("\n"),
+    exitCode: exitCode.missing,
+  });
 }
 
 /** Shows every command that changes something, as one would type it. */
@@ -98,21 +166,32 @@ function echoing(pulumi: PulumiCommand, reporter: StepReporter): PulumiCommand {
   };
 }
 
-/** Where an `up` never got as far as its outputs, only the stack that is thrown away counts as ephemeral. */
-function isEphemeral({ stack }: Context, { lifetime }: Deployment): boolean {
-  return lifetime === undefined ? stack === developmentStack : lifetime === "ephemeral";
+/** Where an `up` never got as far as its outputs, only a stack that is thrown away counts as ephemeral. */
+function isEphemeral({ thrownAway }: Context, { lifetime }: Deployment): boolean {
+  return lifetime === undefined ? thrownAway : lifetime === "ephemeral";
+}
+
+/** A person decides about the state of what keeps its data: docs/operations.md, «An interrupted run». */
+async function mayMend({ backend, stack }: Context): Promise<boolean> {
+  const profile = textSetting(await readStackFile(stack), backend.project, "profile");
+  return backend.folder !== undefined && profile === "development";
 }
 
 /** Ends with a stack that exists and that nobody else works on. */
 async function prepareStack(context: Context): Promise<Deployment> {
   const { stack, backend, pulumi, reporter } = context;
   let deadLock = false;
+  let mended = false;
   const deployment = await runStep(reporter, `State of stack ${stack}`, async (step) => {
     if (backend.folder !== undefined) {
       await makePrivateFolder(backend.folder);
       deadLock = await awaitStackLock(backend.folder, backend.project, stack, step.progress);
     }
-    const exported = await pulumi.capture(["stack", "export"]);
+    let exported = await pulumi.capture(["stack", "export"]);
+    if (/failed to load checkpoint/.test(exported.stderr) && (await mayMend(context))) {
+      mended = await mendCutOffState(backend.folder ?? "", backend.project, stack);
+      if (mended) exported = await pulumi.capture(["stack", "export"]);
+    }
     if (exported.code === 0) {
       const result = parseDeployment(exported.stdout);
       return { result, note: `${result.resources} resources` };
@@ -125,9 +204,20 @@ async function prepareStack(context: Context): Promise<Deployment> {
     await pulumi.attach(["stack", "init", "--no-select"]);
     return parseDeployment('{"deployment": null}');
   }
+  if (mended)
+    reporter.note("An earlier Pulumi command was killed while it wrote its state: the one before is used");
   if (deadLock) {
     reporter.note("An earlier Pulumi command was killed and has left its lock behind");
     await pulumi.attach(["cancel", "--yes"]);
+  }
+  if (deployment.interruptedInServer && isEphemeral(context, deployment)) {
+    // Pulumi would make the roles again that are there, and fail.
+    reporter.note(
+      "An interrupted run has left roles behind that the state does not know: the server is made anew",
+    );
+    await pulumi.attach(["destroy", "--yes", "--skip-preview", "--suppress-outputs"]);
+    await settleInterruptedCreates(context, deployment);
+    return parseDeployment('{"deployment": null}');
   }
   if (deployment.interruptedCreates.length > 0) await settleInterruptedCreates(context, deployment);
   return deployment;
@@ -139,8 +229,9 @@ async function prepareStack(context: Context): Promise<Deployment> {
  */
 async function settleInterruptedCreates(context: Context, deployment: Deployment): Promise<void> {
   const { stack, backend, pulumi, reporter } = context;
+  const others = idsOfOtherCheckouts(await findServers(backend.project));
   const objects = (await findObjects(stackLabels(backend.project, stack))).filter(
-    ({ kind, id }) => !deployment.ids.has(id) && kind !== "volume",
+    ({ kind, id }) => !deployment.ids.has(id) && !others.has(id) && kind !== "volume",
   );
   if (objects.length > 0 && !isEphemeral(context, deployment)) {
     const names = objects.map(({ kind, name, id }) => `  docker ${kind} rm ${name}  (${id.slice(0, 12)})`);
@@ -189,27 +280,28 @@ async function settleMissingContainers(context: Context, deployment: Deployment)
 }
 
 async function up(
-  { stack, options, pulumi, reporter }: Context,
+  { stack, options, pulumi, reporter, thrownAway }: Context,
   flags: readonly string[] = [],
 ): Promise<void> {
   try {
-    await pulumi.attach(["up", "--suppress-outputs", ...unasked(stack, options), ...flags]);
+    await pulumi.attach(["up", "--suppress-outputs", ...unasked(thrownAway, options), ...flags]);
   } catch (error) {
     const failed = error instanceof ChildFailure && error.exitCode !== exitCode.interrupted;
-    if (failed && stack === developmentStack) {
-      reporter.note(`«./db start --again» throws ${stack} away first, if it is in disorder`);
+    if (failed && thrownAway) {
+      const name = stack === developmentStack ? "" : ` --stack ${stack}`;
+      reporter.note(`«./db start${name} --again» throws ${stack} away first, if it is in disorder`);
     }
     throw error;
   }
 }
 
-/** Only the stack that is thrown away is changed without asking. */
-function unasked(stack: string, options: StartOptions): string[] {
-  return stack === developmentStack || options.yes ? ["--yes", "--skip-preview"] : [];
+/** Only a stack that is thrown away is changed without asking. */
+function unasked(thrownAway: boolean, options: StartOptions): string[] {
+  return thrownAway || options.yes ? ["--yes", "--skip-preview"] : [];
 }
 
-async function destroy({ stack, options, pulumi }: Context): Promise<void> {
-  await pulumi.attach(["destroy", ...unasked(stack, options)]);
+async function destroy({ options, pulumi, thrownAway }: Context): Promise<void> {
+  await pulumi.attach(["destroy", ...unasked(thrownAway, options)]);
 }
 
 /**

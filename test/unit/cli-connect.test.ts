@@ -21,6 +21,7 @@ describe("what start prints", () => {
         shop_app_a     application
         shop_migrator  migrations
         shop_reader    reports and other readers
+        shop_monitor   statistics, no rows
         postgres       PostgreSQL's superuser, in database postgres
 
       Passwords: ./db env development writes a file for an application; --show-passwords prints them here.
@@ -88,6 +89,7 @@ describe("the password file", () => {
       "127.0.0.1:49153:shop:shop_app_a:shop_app_a-secret
       127.0.0.1:49153:shop:shop_migrator:shop_migrator-secret
       127.0.0.1:49153:shop:shop_reader:shop_reader-secret
+      127.0.0.1:49153:shop:shop_monitor:shop_monitor-secret
       127.0.0.1:49153:postgres:postgres:postgres-secret
       "
     `);

@@ -19,6 +19,7 @@ export function stackOutputs(overrides: Partial<StackOutputs> = {}): StackOutput
       app: connection("shop_app_a"),
       migrator: connection("shop_migrator"),
       readonly: connection("shop_reader"),
+      monitor: connection("shop_monitor"),
       superuser: connection("postgres", { database: "postgres" }),
     },
     tls: { mode: "disable", ca: undefined },

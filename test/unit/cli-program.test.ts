@@ -55,6 +55,16 @@ describe("a mistake on the command line exits 2, says what is wrong and where he
       "db: command-argument value '../x' is invalid for argument 'stack'. A stack's name has letters, digits, hyphens, underscores and dots only.\n",
     ],
     [
+      "an age without a unit",
+      ["prune", "--older-than", "3"],
+      "db: option '--older-than <age>' argument '3' is invalid. Expected a time with its unit (s, min, h, d), such as 12h or 7d.\n",
+    ],
+    [
+      "a number of lines that is none",
+      ["logs", "--tail", "many"],
+      "db: option '--tail <lines>' argument 'many' is invalid. Expected a whole number.\n",
+    ],
+    [
       "an argument too many",
       ["doctor", "x"],
       "db: too many arguments for 'doctor'. Expected 0 arguments but got 1.\n",
@@ -76,19 +86,17 @@ test("a stack other than development without a passphrase is refused before anyt
         Set it in this shell, with nothing in the shell's history:
           IFS= read -rs PULUMI_CONFIG_PASSPHRASE; export PULUMI_CONFIG_PASSPHRASE
         or name a file that holds it: export PULUMI_CONFIG_PASSPHRASE_FILE=PATH
-        Only the stack development has an empty passphrase.
+        Only the stack development has an empty passphrase, and what ./db start makes from it.
     "
   `);
 });
 
-test("a stack without settings is refused with Pulumi's own commands to make it", async () => {
-  const { code, stderr } = await db(["start", "--stack", "nowhere"]);
-  expect(code).toBe(3);
+test("an age is refused for a stack that is never removed by its age", async () => {
+  const { code, stderr } = await db(["start", "--keep-for", "3d"]);
+  expect(code).toBe(2);
   expect(stderr).toMatchInlineSnapshot(`
-    "db: there is no Pulumi.nowhere.yaml, which holds the settings of stack nowhere.
-        Make it with Pulumi's own commands, then run this again:
-          pulumi stack init nowhere
-          pulumi config set profile development --stack nowhere
+    "db: Pulumi.development.yaml has no keepFor: stack development is never removed by its age.
+        Leave --keep-for out. To have ./db prune remove it, write keepFor into the file first.
     "
   `);
 });

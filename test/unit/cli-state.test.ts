@@ -157,6 +157,18 @@ describe("a stack's exported state", () => {
       containers: [{ id: "c1", name: "shop-db" }],
       lifetime: "ephemeral",
       interruptedCreates: ["volume"],
+      interruptedInServer: false,
+    });
+  });
+
+  test("tells whether something in the server was being created", () => {
+    const role = { urn: urn("owner"), type: "postgresql:index/role:Role" };
+    const json = JSON.stringify({
+      deployment: { pending_operations: [{ type: "creating", resource: role }] },
+    });
+    expect(parseDeployment(json)).toMatchObject({
+      interruptedCreates: ["owner"],
+      interruptedInServer: true,
     });
   });
 

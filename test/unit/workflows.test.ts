@@ -5,6 +5,7 @@ import manifest from "../../package.json" with { type: "json" };
 
 interface Step {
   readonly uses?: string;
+  readonly run?: string;
   readonly with?: Record<string, unknown>;
 }
 interface Workflow {
@@ -40,5 +41,21 @@ describe("the workflows that run Pulumi", () => {
       .map((step) => step.with?.["pulumi-version"]);
     expect(versions).toEqual(versions.map(() => manifest.devDependencies.pulumi));
     expect(versions).toHaveLength(2);
+  });
+});
+
+describe("the rehearsal of migrations", () => {
+  const text = readFileSync(new URL("rehearse.yml", folder), "utf8");
+  const workflow = parse(text);
+
+  it("works for pull requests from forks: it has no secrets, writes nothing, and skips nobody", () => {
+    expect(workflow.on).toEqual({ pull_request: null });
+    expect(workflow.permissions).toEqual({ contents: "read" });
+    expect(text).not.toMatch(/\$\{\{\s*(?:secrets|vars)\b|\bif:/);
+  });
+
+  it("has the history in which the base branch is, and puts no branch's name into a script", () => {
+    expect(steps(workflow)[0]?.with?.["fetch-depth"]).toBe(0);
+    for (const { run } of steps(workflow)) expect(run ?? "").not.toContain("${{");
   });
 });
