@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +9,7 @@ import { describeError, exitCode, UserError } from "../cli/errors.ts";
 import { consoleReporter, seconds } from "../cli/steps.ts";
 import { type Level, levels } from "./levels.ts";
 import { add, formatCounts, none, type Summary, summarize, type VitestReport } from "./summary.ts";
+import { testLabel } from "./support/docker.ts";
 
 const help = `Usage: npm test -- [--level LEVEL[,LEVEL…]] [vitest's own filters and options]
 
@@ -25,8 +27,9 @@ Exit codes: 0 all passed, 1 a test failed or a level could not run, 2 wrong argu
 
 /** The images that tests run. */
 const images = ["postgres:17-trixie", "postgres:15-bookworm"];
-/** On every Docker object that tests make. */
-const testLabel = "postgresql-environments.test=1";
+// With a letter in front, or YAML might take it for a number.
+const run = `run${randomBytes(4).toString("hex")}`;
+const runLabel = `${testLabel}=${run}`;
 
 const began = performance.now();
 const log = consoleReporter();
@@ -51,9 +54,8 @@ async function main(args: readonly string[]): Promise<number> {
   const left = chosen.levels.filter((level) => !runnable.includes(level));
 
   const withDocker = runnable.some(({ needsDocker }) => needsDocker);
-  const before = withDocker ? await findObjects([testLabel]) : [];
   const { summary, code } = await runVitest(runnable, chosen.rest);
-  const leftovers = withDocker ? await removeLeftovers(before) : [];
+  const leftovers = withDocker ? await removeLeftovers() : [];
 
   for (const [level, counts] of summary.levels) log.note(`${level.padEnd(12)} ${formatCounts(counts)}`);
   // With a filter, what is left out was left out on purpose.
@@ -123,7 +125,11 @@ async function runVitest(
         `--outputFile.json=${file}`,
         ...args,
       ],
-      { cwd: project, stdio: ["ignore", "inherit", "inherit"] },
+      {
+        cwd: project,
+        env: { ...process.env, POSTGRESQL_ENVIRONMENTS_TEST_RUN: run },
+        stdio: ["ignore", "inherit", "inherit"],
+      },
     );
     // What tests have made is removed after an interruption too.
     const forward = (signal: NodeJS.Signals) => void child.kill(signal);
@@ -140,10 +146,8 @@ async function runVitest(
   }
 }
 
-/** @param before What was there before the run: another run's, perhaps, that is still going on. */
-async function removeLeftovers(before: readonly DockerObject[]): Promise<DockerObject[]> {
-  const known = new Set(before.map(({ id }) => id));
-  const objects = (await findObjects([testLabel])).filter(({ id }) => !known.has(id));
+async function removeLeftovers(): Promise<DockerObject[]> {
+  const objects = await findObjects([runLabel]);
   await removeObjects(objects);
   return objects;
 }

@@ -1,13 +1,13 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse, stringify } from "yaml";
 import { findObjects, removeObjects, stackLabels } from "../../cli/docker.ts";
-import { docker, image, inspect, testLabel } from "../support/docker.ts";
+import { docker, image, inspect, testLabel, testRun } from "../support/docker.ts";
 import { type Finished, freePort, succeeded, TestProject } from "../support/project.ts";
 import { watchProcesses } from "../support/secrets.ts";
 
@@ -33,7 +33,7 @@ afterAll(async () => {
 /** The committed stack file, with the label of tests. */
 function stackFile(stack: string, settings: Readonly<Record<string, unknown>> = {}): string {
   const file = parse(readFileSync(new URL(`../../Pulumi.${stack}.yaml`, import.meta.url), "utf8"));
-  return stringify({ ...file, config: { ...file.config, labels: { [testLabel]: "1" }, ...settings } });
+  return stringify({ ...file, config: { ...file.config, labels: { [testLabel]: testRun }, ...settings } });
 }
 
 const main = () => project.path("cli", "main.ts");
@@ -103,9 +103,10 @@ describe("db start", () => {
       undefined,
       undefined,
       undefined,
+      undefined,
     ]);
     const passwords = after.users.map(({ password = "" }) => password);
-    expect(new Set(passwords).size).toBe(4);
+    expect(new Set(passwords).size).toBe(5);
     for (const password of passwords) {
       expect(password.length).toBeGreaterThan(20);
       expect(before.output).not.toContain(password);
@@ -137,6 +138,18 @@ describe("db start", () => {
     const { output, psql } = await start();
     expect(output).toContain("An earlier Pulumi command was killed and has left its lock behind");
     expect(await paste(psql)).toBe("shop_app_a");
+  });
+
+  it("takes the state before, where Pulumi was killed while it wrote the state", async () => {
+    const [state = ""] = globSync(project.path(".pulumi-state/.pulumi/stacks/*/development.json"));
+    const text = readFileSync(state, "utf8");
+    expect(existsSync(`${state}.bak`)).toBe(true);
+    for (const part of ["", text.slice(0, text.length / 2)]) {
+      writeFileSync(state, part);
+      const { output, psql } = await start();
+      expect(output).toContain("killed while it wrote its state: the one before is used");
+      expect(await paste(psql)).toBe("shop_app_a");
+    }
   });
 
   it("ends with 130 when interrupted, and goes on from there the next time", async () => {
@@ -171,7 +184,7 @@ describe("db env", () => {
         "--network",
         network,
         "--label",
-        `${testLabel}=1`,
+        `${testLabel}=${testRun}`,
         "--env-file",
         project.path("app.env"),
       ],
@@ -192,6 +205,7 @@ describe("db psql", () => {
     ["app", "shop_app_a|shop"],
     ["migrator", "shop_migrator|shop"],
     ["readonly", "shop_reader|shop"],
+    ["monitor", "shop_monitor|shop"],
     ["superuser", "postgres|postgres"],
   ])("logs in as %s", async (role, who) => {
     const { stdout } = await db(
@@ -204,6 +218,14 @@ describe("db psql", () => {
       "SELECT current_user, current_database()",
     );
     expect(stdout).toBe(`${who}\n`);
+  });
+
+  it("takes development where no stack is named", async () => {
+    const said = [
+      await db("psql", "--role", "readonly", "--", "-Atc", "SELECT current_user"),
+      await db("psql", "--", "-At", "-c", "SELECT current_database()"),
+    ];
+    expect(said.map(({ stdout }) => stdout)).toEqual(["shop_reader\n", "shop\n"]);
   });
 
   it("passes psql's exit code on", async () => {
@@ -277,6 +299,23 @@ describe("production", () => {
     const sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     const { stdout } = await dbWith(passphrase, "psql", "production", "--", "-Atc", sql, "-c", "\\conninfo");
     expect(stdout).toMatch(/^t\n/);
+  });
+
+  it("tells its status over verified TLS, and shows its log without a passphrase", async () => {
+    const status = await dbWith(passphrase, "status", "production");
+    expect(succeeded(status)).toMatch(/^Stack +production \(persistent\)$/m);
+    expect(status.output).toMatch(/^Migrations +\d+_\w+ is the newest of \d+ in place, none pending$/m);
+    expect(status.output).toMatch(/^Backups +no backups$/m);
+    expect(succeeded(await db("logs", "production"))).toContain(
+      "database system is ready to accept connections",
+    );
+    expect((await db("status", "production")).code).toBe(3);
+    const stacks = JSON.parse((await db("list", "--json")).stdout) as { stack: string }[];
+    expect(stacks.find(({ stack }) => stack === "production")).toMatchObject({
+      state: "running",
+      lifetime: "persistent",
+    });
+    expect(JSON.parse((await db("prune", "--older-than", "0", "--yes", "--json")).stdout)).toEqual([]);
   });
 
   it("has an env file with the authority's certificate, as a file for the host and in base64", async () => {

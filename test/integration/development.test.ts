@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type ClientContainer, startClient } from "../support/client-container.ts";
-import { docker, inspect, stackObjects, testLabel } from "../support/docker.ts";
+import { docker, inspect, stackObjects, testLabel, testRun } from "../support/docker.ts";
 import { type Outputs, succeeded, TestProject, type TestStack } from "../support/project.ts";
 import { open, query, refusal, show, value } from "../support/sql.ts";
 
@@ -130,10 +130,10 @@ describe("the container", () => {
       "postgresql-environments.project": "postgres-environments",
       "postgresql-environments.stack": stack.name,
       "postgresql-environments.role": "postgres",
-      [testLabel]: "1",
+      [testLabel]: testRun,
     });
     expect(await docker("network", "inspect", outputs.networkName, "--format", "{{json .Labels}}")).toContain(
-      `"${testLabel}":"1"`,
+      `"${testLabel}":"${testRun}"`,
     );
   });
 
@@ -235,7 +235,7 @@ describe("a changed setting", () => {
       memory: "512MB",
       cpus: 1.5,
       shmSize: "64MB",
-      labels: { [testLabel]: "1", team: "payments" },
+      labels: { [testLabel]: testRun, team: "payments" },
       serverSettings: {
         max_connections: 40,
         work_mem: "7MB",

@@ -172,7 +172,9 @@ describe("a script without a transaction", () => {
     );
     expect(refused.error).toContain("clean it up by: DROP INDEX CONCURRENTLY app.a_id;");
     const { connection, folder } = lab;
-    await expect(verify({ connection, folder })).rejects.toThrow(/0002_b \(up, without a transaction\)/);
+    await expect(verify({ connection, folder, schema: "app" })).rejects.toThrow(
+      /0002_b \(up, without a transaction\)/,
+    );
 
     await lab.query("DROP INDEX CONCURRENTLY app.a_id");
     await lab.query("TRUNCATE a");

@@ -148,6 +148,61 @@ describe("./db migrate status", () => {
   });
 });
 
+describe("./db migrate plan", () => {
+  const index = "CREATE INDEX b ON a (id);\n";
+
+  it("prints the SQL of what is pending, with its locks; a finding at error level makes it fail", async () => {
+    lab.write("0001_a", ...table("a"));
+    await lab.run();
+    lab.write("0002_b", index, "DROP INDEX b;");
+    lab.write("0003_c", ...table("c"));
+    const { code, stdout } = await db("plan");
+    expect(code).toBe(1);
+    expect(stdout.replaceAll(lab.folder, "FOLDER")).toMatchInlineSnapshot(`
+      "2 migrations to apply in the database
+        0002_b
+            CREATE INDEX: SHARE on a (writes wait), reads the whole table
+            error in line 1: During normal index creation, table updates are blocked, but reads are still allowed. Use \`concurrently\` to avoid blocking writes. [require-concurrent-index-creation]
+        0003_c
+            CREATE TABLE
+
+      -- FOLDER/0002_b.up.sql
+      CREATE INDEX b ON a (id);
+      -- FOLDER/0003_c.up.sql
+      CREATE TABLE c (id int);
+      "
+    `);
+    expect(await lab.applied()).toEqual(["0001_a"]);
+  });
+
+  it("prints the same for a pull request, and as JSON", async () => {
+    lab.write("0001_a", ...table("a"));
+    await lab.run();
+    lab.write("0002_b", ...table("b"));
+    const { code, stdout } = await db("plan", "--format", "markdown");
+    expect(code).toBe(0);
+    expect(stdout).toContain("### 1 migration to apply in the database\n\n#### 0002_b\n");
+    expect(JSON.parse((await db("plan", "--format", "json")).stdout)).toEqual([
+      expect.objectContaining({
+        name: "0002_b",
+        findings: [],
+        statements: [expect.objectContaining({ line: 1 })],
+      }),
+    ]);
+    await lab.run();
+    expect((await db("plan")).stdout).toBe("No migration to apply in the database\n");
+  });
+
+  it("refuses a folder that does not fit the database, as up does", async () => {
+    lab.write("0001_a", ...table("a"));
+    await lab.run();
+    lab.write("0001_a", "CREATE TABLE a (id bigint);", "DROP TABLE a;");
+    const { code, stderr } = await db("plan");
+    expect(code).toBe(2);
+    expect(stderr).toContain("0001_a");
+  });
+});
+
 describe("./db migrate verify", () => {
   it("is content with what fits", async () => {
     lab.write("0001_a", ...table("a"));
@@ -203,7 +258,8 @@ describe("./db migrate up, down and repair", () => {
     const { rows } = await lab.query("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'app'");
     expect(rows).toEqual([{ tableowner: lab.owner }]);
     lab.remove("0002_b");
-    expect((await db("down", "0001_a")).stdout).toMatch(
+    expect((await db("down", "0001_a")).stderr).toContain("./db migrate down 0001_a --allow-data-loss");
+    expect((await db("down", "0001_a", "--allow-data-loss")).stdout).toMatch(
       /\nreverted 0002_b in .*\n.*, database is at 0001_a\n$/,
     );
     expect(await lab.tables()).toEqual(["a"]);

@@ -117,6 +117,7 @@ async function makeDatabase(names: { prefix?: string; schema?: string } = {}): P
       MIGRATIONS_DIR: folder,
       MIGRATIONS_OWNER: owner,
       MIGRATIONS_SCHEMA: schema,
+      MIGRATIONS_DATA_LOSS: "allow",
     },
   };
 }

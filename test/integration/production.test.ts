@@ -13,6 +13,7 @@ import {
   stackLabel,
   stackObjects,
   testLabel,
+  testRun,
 } from "../support/docker.ts";
 import {
   type Deployment,
@@ -465,7 +466,16 @@ describe("the outputs", () => {
       PGPASSWORD=$POSTGRES_PASSWORD psql -At -c "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()" \\
         "host=$DB_HOST port=$DB_PORT user=$POSTGRES_USER dbname=$POSTGRES_DB sslmode=verify-full sslrootcert=/tmp/ca.crt"`;
     const answer = await docker(
-      ...["run", "--rm", "--network", outputs.networkName, "--env-file", file, "--label", `${testLabel}=1`],
+      ...[
+        "run",
+        "--rm",
+        "--network",
+        outputs.networkName,
+        "--env-file",
+        file,
+        "--label",
+        `${testLabel}=${testRun}`,
+      ],
       ...["--label", `${stackLabel}=${stack.name}`, "--entrypoint", "sh", image, "-ec", program],
     );
     expect(answer).toBe("shop_app_a|1000\nt");
@@ -515,7 +525,7 @@ describe("a crash", () => {
     await query(app(), "INSERT INTO customer (email, full_name) VALUES ('crash@x', 'just before')");
     const { State } = await inspect(outputs.containerName);
     await docker(
-      ...["run", "--rm", "--pid", "host", "--label", `${testLabel}=1`],
+      ...["run", "--rm", "--pid", "host", "--label", `${testLabel}=${testRun}`],
       ...["--entrypoint", "kill", image, "-9", String(State.Pid)],
     );
     await until(async () => (await inspect(outputs.containerName)).RestartCount === 1, 30);
@@ -555,7 +565,7 @@ describe("another major version", () => {
 
   it("is never started on another's data directory, and leaves it as it was", async () => {
     const volume = `postgres-environments-test-${randomBytes(4).toString("hex")}`;
-    const labels = ["--label", `${testLabel}=1`, "--label", `${stackLabel}=${stack.name}`];
+    const labels = ["--label", `${testLabel}=${testRun}`, "--label", `${stackLabel}=${stack.name}`];
     await docker("volume", "create", ...labels, volume);
     const mount = ["--volume", `${volume}:/var/lib/postgresql/data`, ...labels];
     const files = "cd /var/lib/postgresql/data && find . -type f -exec md5sum {} +";
@@ -635,7 +645,7 @@ async function makeCertificates(): Promise<{ certificate: string; key: string; c
     "run",
     "--rm",
     "--label",
-    `${testLabel}=1`,
+    `${testLabel}=${testRun}`,
     "--entrypoint",
     "sh",
     image,

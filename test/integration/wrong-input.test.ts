@@ -56,7 +56,7 @@ describe("before anything is made", () => {
           error: 10 mistakes in the settings of stack STACK (Pulumi.STACK.yaml):
             - appName: got "üüüüüüüüüüüüüüüüüüüüüüüüüüü", expected 1 to 53 bytes without backslashes, control characters or outer spaces. Fix: pulumi config set appName shop
             - bindAddress: got "localhost", expected an IPv4 or IPv6 address of the Docker host. Fix: pulumi config set bindAddress 127.0.0.1
-            - databaseName: got "", expected 1 to 63 bytes without %, ?, #, control characters or outer spaces, other than postgres, template0 and template1. Fix: pulumi config set databaseName shop
+            - databaseName: got "", expected 1 to 63 bytes without %, ?, #, control characters or outer spaces, other than postgres, template0, template1 and template_building. Fix: pulumi config set databaseName shop
             - databsename: is not a setting. Did you mean databaseName? Fix: pulumi config rm databsename
             - deletionProtection: got "perhaps", expected true or false. Fix: pulumi config set deletionProtection false
             - image: got "Postgres:17:latest", expected an image reference such as postgres:17-trixie. Fix: pulumi config set image postgres:17-trixie
@@ -198,20 +198,31 @@ describe("an environment with data", () => {
     expect((await inspect(outputs.containerName)).Id).toBe(before.Id);
   });
 
-  it("keeps its rows where SQL of a migration is broken, and is told the place", async () => {
+  it("is told of a syntax error in a migration before anything runs", async () => {
     project.write("migrations/0008_broken.up.sql", "ALTER TABLE customer\n  ADD COLUM phone text;\n");
     project.write("migrations/0008_broken.down.sql", "ALTER TABLE customer DROP COLUMN phone;\n");
+    expect(await up()).toMatchInlineSnapshot(`
+      "  pulumi:pulumi:Stack (postgres-environments-STACK):
+          error: The migrations hold what fails, can stop the application or loses data; nothing will be changed:
+            - migrations/0008_broken.up.sql:2: syntax error at or near "text" [syntax-error]
+          What to do: correct it, or write it the safe way, which docs/migrations.md shows."
+    `);
+  });
+
+  it("keeps its rows where SQL of a migration is broken in a way that the server alone sees, and is told the place", async () => {
+    project.write("migrations/0008_broken.up.sql", "ALTER TABLE customer\n  ADD COLUMN phone txt;\n");
     expect(await up()).toMatchInlineSnapshot(`
       "  command:local:Command (postgres-migrations-run):
           error: exit status 1: running "node migrator/main.ts":
           database "shop" at 127.0.0.1:PORT as "shop_migrator": 1 migration to apply
-          migrations/0008_broken.up.sql:2:19: syntax error at or near "text"
+          migrations/0008_broken.up.sql:2:20: type "txt" does not exist
               1 | ALTER TABLE customer
-            > 2 |   ADD COLUM phone text;
-                |                   ^
+            > 2 |   ADD COLUMN phone txt;
+                |                    ^
               3 |
-            SQLSTATE: 42601
+            SQLSTATE: 42704
           0008_broken was not applied, not even in part; what was applied before it stays so.
+          Note: if this comes from an extension, add the extension to the setting "extensions".
           What to do: correct migrations/0008_broken.up.sql, then run again: it goes on from there."
     `);
     rmSync(project.path("migrations/0008_broken.up.sql"));

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { docker, image, stackLabel, testLabel } from "./docker.ts";
+import { docker, image, stackLabel, testLabel, testRun } from "./docker.ts";
 
 const run = promisify(execFile);
 
@@ -14,7 +14,7 @@ export interface ClientContainer {
 
 export async function startClient(stack: string, network: string): Promise<ClientContainer> {
   const id = await docker(
-    ...["run", "--detach", "--network", network, "--label", `${testLabel}=1`],
+    ...["run", "--detach", "--network", network, "--label", `${testLabel}=${testRun}`],
     ...["--label", `${stackLabel}=${stack}`, "--entrypoint", "sleep", image, "infinity"],
   );
   return {

@@ -5,6 +5,8 @@ const run = promisify(execFile);
 
 /** On every Docker object that tests make. */
 export const testLabel = "postgresql-environments.test";
+/** Its value: which run of the tests it was, so that two at a time do not remove each other's. */
+export const testRun = process.env.POSTGRESQL_ENVIRONMENTS_TEST_RUN ?? "1";
 /** The program's own label with the stack's name; test containers beside a stack carry it too. */
 export const stackLabel = "postgresql-environments.stack";
 export const image = "postgres:17-trixie";

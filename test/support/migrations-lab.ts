@@ -5,7 +5,8 @@ import { join } from "node:path";
 import type pg from "pg";
 import type { ConnectionSettings } from "../../migrator/connection.ts";
 import type { MigratorError } from "../../migrator/errors.ts";
-import { migrate, type RunOptions } from "../../migrator/run.ts";
+import { migrate } from "../../migrator/run.ts";
+import type { RunOptions } from "../../migrator/run-options.ts";
 import type { ThrowawayServer } from "./throwaway-server.ts";
 
 /** A database with the roles and the schema that migrations need, and a folder of migrations of its own. */
@@ -83,7 +84,10 @@ export async function makeLab(server: ThrowawayServer): Promise<MigrationsLab> {
     async run(options = {}) {
       const lines: string[] = [];
       const log = (line: string) => lines.push(line);
-      const error = await migrate({ connection, folder, owner, schema: "app", log, ...options }).then(
+      const error = await migrate({
+        ...{ connection, folder, owner, schema: "app", log, allowDataLoss: true },
+        ...options,
+      }).then(
         () => undefined,
         (failure: MigratorError) => failure,
       );

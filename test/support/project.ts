@@ -5,15 +5,16 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { StackOutputs } from "../../cli/stack-outputs.ts";
-import { removeStackObjects, testLabel } from "./docker.ts";
+import { removeStackObjects, testLabel, testRun } from "./docker.ts";
 
 const repository = join(import.meta.dirname, "..", "..");
 const namespace = "postgres-environments";
 
 /** What a checkout has, as far as Pulumi and `./db` need it. */
-const copied = [
+export const copied: readonly string[] = [
   ...["Pulumi.yaml", "package.json", "index.ts", "components", "readiness", "migrator", "migrations"],
-  ...["initdb", "cli"],
+  ...["initdb", "cli", "catalogue", "rehearsal", "review"],
+  ...["reset", "seeds", "testing"],
 ];
 const linked = ["node_modules", "airgap", ".airgap"];
 
@@ -113,7 +114,7 @@ export class TestProject {
     this.stacks.push(name);
     const stack = new TestStack(this, name, options.passphrase ?? "");
     succeeded(await this.pulumi(["stack", "init", name], { passphrase: stack.passphrase }));
-    await stack.set({ labels: { [testLabel]: "1" }, ...options.settings });
+    await stack.set({ labels: { [testLabel]: testRun }, ...options.settings });
     return stack;
   }
 

@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Properties, UNKNOWN } from "../../../airgap/plugins/common/values.ts";
+import { testLabel, testRun } from "../../support/docker.ts";
 import { type Made, Sandbox, tokens } from "./sandbox.ts";
 
 let sandbox: Sandbox;
@@ -27,7 +28,7 @@ test("a state holds every property, as the genuine plugin writes it", async () =
     image: "postgres:17-trixie",
     name: sandbox.name("state"),
     labels: [
-      { label: "postgresql-environments.test", value: "1" },
+      { label: testLabel, value: testRun },
       { label: "postgresql-environments.test-run", value: sandbox.id },
     ],
   });

@@ -3,6 +3,7 @@ import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import Docker from "dockerode";
 import type { Properties } from "../../../airgap/plugins/common/values.ts";
+import { testLabel, testRun } from "../../support/docker.ts";
 import { PluginClient, type StartOptions } from "../common/client.ts";
 
 const main = fileURLToPath(new URL("../../../airgap/plugins/docker/index.ts", import.meta.url));
@@ -33,7 +34,7 @@ export class Sandbox {
   private constructor(plugin: PluginClient) {
     this.plugin = plugin;
     this.labels = [
-      { label: "postgresql-environments.test", value: "1" },
+      { label: testLabel, value: testRun },
       { label: "postgresql-environments.test-run", value: this.id },
     ];
   }

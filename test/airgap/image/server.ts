@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect } from "vitest";
-import { containerLog, docker, testLabel } from "../../support/docker.ts";
+import { containerLog, docker, testLabel, testRun } from "../../support/docker.ts";
 
 const execute = promisify(execFile);
 
-const own = `${testLabel}=1`;
+const own = `${testLabel}=${testRun}`;
 const data = "/var/lib/postgresql/data";
 
 export interface StartOptions {

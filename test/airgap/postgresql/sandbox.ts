@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import pg from "pg";
 import { type Properties, plain } from "../../../airgap/plugins/common/values.ts";
+import { testLabel, testRun } from "../../support/docker.ts";
 import { PluginClient } from "../common/client.ts";
 
 const run = promisify(execFile);
@@ -41,7 +42,7 @@ export class Sandbox {
   }
 
   static async open(): Promise<Sandbox> {
-    const label = ["--label", "postgresql-environments.test=1"];
+    const label = ["--label", `${testLabel}=${testRun}`];
     const place = ["--publish", "127.0.0.1::5432", "--tmpfs", "/var/lib/postgresql/data"];
     const server = ["postgres:17-trixie", "postgres", "-c", "fsync=off"];
     const { stdout } = await run(
