@@ -1,7 +1,6 @@
-import { readFile, stat, statfs } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join, relative } from "node:path";
-import { z } from "zod";
 import { engineState } from "../airgap/engine.ts";
 import { pluginFolder, plugins } from "../airgap/folders.ts";
 import { airgapLabel, labelsOf } from "../airgap/images.ts";
@@ -12,6 +11,7 @@ import { capture } from "./processes.ts";
 import { developmentStack, findExecutable, projectRoot } from "./project.ts";
 import { imageSetting, readStackFile, stackFileNames, textSetting } from "./stack-files.ts";
 import { readStackLocks } from "./stack-lock.ts";
+import { readStackStates } from "./stack-states.ts";
 import { readStateBackend, type StateBackend } from "./state-backend.ts";
 
 /** One thing that an environment needs, or that is good to know. */
@@ -172,10 +172,6 @@ async function stateFinding({ url, folder }: StateBackend): Promise<Finding> {
   return { name, status: "ok", found: `${place} (${from})` };
 }
 
-const fileState = z.object({
-  checkpoint: z.object({ latest: z.object({ resources: z.array(z.unknown()).optional() }).nullish() }),
-});
-
 async function stackFinding(backend: StateBackend, stack: string): Promise<Finding> {
   const name = `Stack ${stack}`;
   const passphrase = await passphraseText(backend, stack);
@@ -183,6 +179,16 @@ async function stackFinding(backend: StateBackend, stack: string): Promise<Findi
     return { name, status: passphrase.isSet ? "ok" : "note", found: `settings are here; ${passphrase.text}` };
   }
   const { held, dead } = await readStackLocks(backend.folder, backend.project, stack);
+  // Read from the files: asking Pulumi takes a second for each stack, and its passphrase.
+  const kept = (await readStackStates(backend)).find((each) => each.stack === stack);
+  if (kept && kept.ids === undefined) {
+    return {
+      name,
+      status: "note",
+      found: "its state breaks off, and can't be read",
+      next: "docs/operations.md, «An interrupted run»; ./db start does it for its own",
+    };
+  }
   if (held[0]) {
     return { name, status: "note", found: `process ${held[0].pid} of ${held[0].username} is working on it` };
   }
@@ -194,17 +200,9 @@ async function stackFinding(backend: StateBackend, stack: string): Promise<Findi
       next: `pulumi cancel ${stack}; ./db start does it for its own`,
     };
   }
-  const count = await resourceCount(backend.folder, backend.project, stack);
+  const count = kept?.resources;
   const state = count === undefined ? "not made yet" : count === 0 ? "not up" : `${count} resources`;
   return { name, status: passphrase.isSet ? "ok" : "note", found: `${state}; ${passphrase.text}` };
-}
-
-/** Read from the file itself: asking Pulumi takes a second for each stack, and its passphrase. */
-async function resourceCount(folder: string, project: string, stack: string): Promise<number | undefined> {
-  const file = join(folder, ".pulumi", "stacks", project, `${stack}.json`);
-  const text = await readFile(file, "utf8").catch(() => undefined);
-  if (text === undefined) return undefined;
-  return fileState.safeParse(JSON.parse(text)).data?.checkpoint.latest?.resources?.length ?? 0;
 }
 
 async function passphraseText(

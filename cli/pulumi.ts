@@ -69,6 +69,11 @@ export function pulumiError(stack: string, stderr: string): UserError {
       next: `Set the one it was made with: PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE.`,
     });
   }
+  if (cannotLoadState(stderr)) {
+    return new UserError(`the state of stack ${stack} can't be read: ${words}`, {
+      next: "docs/operations.md, «An interrupted run», says how it is mended.",
+    });
+  }
   return new UserError(`pulumi failed on stack ${stack}: ${words}`, {
     next: "./db doctor says what is missing.",
   });
@@ -78,6 +83,11 @@ function unknownStack(stack: string): UserError {
   return new UserError(`there is no stack ${stack}.`, {
     next: `pulumi stack ls shows those that there are; pulumi stack init ${stack} makes it.`,
   });
+}
+
+/** What Pulumi says of a state in a folder that breaks off, or whose checksum does. */
+export function cannotLoadState(stderr: string): boolean {
+  return /failed to load (?:checkpoint|stack tags)/.test(stderr);
 }
 
 export function isUnknownStack(stderr: string): boolean {

@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -38,22 +38,38 @@ export async function isHeld(
   return lock.hostname !== machine || (await isRunning(lock.pid));
 }
 
+export interface StackLocks {
+  readonly held: readonly StackLock[];
+  /** How many killed commands have left behind: Pulumi works on the stack only after `pulumi cancel`. */
+  readonly dead: number;
+  /** How many are being written at this moment, as far as can be seen. */
+  readonly begun: number;
+}
+
+/** How long writing a lock may take, in milliseconds, until it counts as broken off. */
+const writingTime = 5000;
+
 /**
  * The locks on a stack in a file backend.
  *
  * @param folder The backend's folder, which has `.pulumi` in it.
  */
-export async function readStackLocks(
-  folder: string,
-  project: string,
-  stack: string,
-): Promise<{ held: StackLock[]; dead: number }> {
+export async function readStackLocks(folder: string, project: string, stack: string): Promise<StackLocks> {
   const locks = join(folder, ".pulumi", "locks", "organization", project, stack);
   const names = await readdir(locks).catch(() => []);
   const held: StackLock[] = [];
   let dead = 0;
+  let begun = 0;
   // Beside each lock is a file of the storage library's own, with the ending .attrs.
-  for (const name of names.filter((each) => each.endsWith(".json"))) {
+  for (const name of names.filter((each) => !each.endsWith(".attrs"))) {
+    if (!name.endsWith(".json")) {
+      // Written under another name (.tmp) and then renamed. Pulumi takes what was not for a lock too, which it can't read.
+      const changed = (await stat(join(locks, name)).catch(() => undefined))?.mtimeMs;
+      if (changed === undefined) continue;
+      if (Date.now() - changed < writingTime) begun += 1;
+      else dead += 1;
+      continue;
+    }
     const text = await readFile(join(locks, name), "utf8").catch(() => undefined);
     // Gone since the folder was read: its command ended.
     if (text === undefined) continue;
@@ -61,7 +77,7 @@ export async function readStackLocks(
     if (lock && (await isHeld(lock, hostname(), isPulumi))) held.push(lock);
     else dead += 1;
   }
-  return { held, dead };
+  return { held, dead, begun };
 }
 
 /** How long another command on the stack is waited for, in milliseconds: a first `up` that pulls an image included. */
@@ -82,9 +98,13 @@ export async function awaitStackLock(
 ): Promise<boolean> {
   const deadline = performance.now() + patience;
   for (;;) {
-    const { held, dead } = await readStackLocks(folder, project, stack);
+    const { held, dead, begun } = await readStackLocks(folder, project, stack);
     const [lock] = held;
-    if (!lock) return dead > 0;
+    if (!lock && begun === 0) return dead > 0;
+    if (!lock) {
+      await sleep(200);
+      continue;
+    }
     const who = `process ${lock.pid} of ${lock.username}@${lock.hostname}`;
     if (lock.hostname !== hostname() || performance.now() > deadline) {
       throw new UserError(`${who} has been working on stack ${stack} since ${lock.timestamp}.`, {

@@ -1,8 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
-import { gunzip } from "node:zlib";
 import { z } from "zod";
+import { readStateFile, stackOfStateFile } from "./cut-off-state.ts";
 import { UserError } from "./errors.ts";
 import { capture } from "./processes.ts";
 import { projectRoot } from "./project.ts";
@@ -104,13 +103,17 @@ async function readCheckpoints(folder: string, project: string): Promise<StackSt
   const stacks = join(folder, ".pulumi", "stacks", project);
   const names = await readdir(stacks).catch(() => []);
   const states = names.map(async (name) => {
-    // With PULUMI_SELF_MANAGED_STATE_GZIP. Beside them are older ones (.bak) and the storage library's own (.attrs).
-    const stack = /^(.+)\.json(?:\.gz)?$/.exec(name)?.[1];
+    // Beside them are older ones (.bak) and the storage library's own (.attrs).
+    const stack = stackOfStateFile(name);
     if (stack === undefined) return undefined;
-    const content = await readFile(join(stacks, name)).catch(() => undefined);
-    if (content === undefined) return undefined;
-    const text = name.endsWith(".gz") ? await promisify(gunzip)(content) : content;
-    return parseCheckpoint(stack, text.toString());
+    const text = await readStateFile(join(stacks, name));
+    if (text === undefined) return undefined;
+    // One that breaks off tells nothing of what it has: not that it has nothing.
+    return parseCheckpoint(stack, text) ?? untold(stack);
   });
   return (await Promise.all(states)).filter((state) => state !== undefined);
+}
+
+function untold(stack: string): StackState {
+  return { stack, resources: 0, updated: undefined, ids: undefined, lifetime: undefined };
 }

@@ -3,6 +3,7 @@ import { createInterface } from "node:readline/promises";
 import { withLock } from "../../airgap/lock.ts";
 import { parseAge } from "../../components/settings/units.ts";
 import { formatAge, formatTable } from "../amounts.ts";
+import { mendCutOffState } from "../cut-off-state.ts";
 import { type DockerObject, removeObjects } from "../docker.ts";
 import { describeError, exitCode, UserError } from "../errors.ts";
 import { environmentsFolder } from "../project.ts";
@@ -154,7 +155,9 @@ function objectsOf({ server }: Environment): DockerObject[] {
 }
 
 async function isAtWork(stack: string, { folder, project }: StateBackend): Promise<boolean> {
-  return folder !== undefined && (await readStackLocks(folder, project, stack)).held.length > 0;
+  if (folder === undefined) return false;
+  const { begun, held } = await readStackLocks(folder, project, stack);
+  return held.length + begun > 0;
 }
 
 async function removeStack(stack: string, options: PruneOptions, backend: StateBackend): Promise<Outcome> {
@@ -197,8 +200,11 @@ async function removeFromPulumi(stack: string, backend: StateBackend): Promise<v
     const { code, stderr, stdout } = await pulumi.capture(args);
     if (code !== 0 && !isUnknownStack(stderr)) throw pulumiError(stack, stderr.trim() || stdout.trim());
   };
-  const dead = backend.folder && (await readStackLocks(backend.folder, backend.project, stack)).dead > 0;
-  if (dead) await run("cancel", "--yes");
+  const { folder, project } = backend;
+  if (folder !== undefined) {
+    await mendCutOffState({ folder, project, stack, setBack: true });
+    if ((await readStackLocks(folder, project, stack)).dead > 0) await run("cancel", "--yes");
+  }
   await run("destroy", "--yes", "--skip-preview", "--suppress-outputs");
   // Even with what Pulumi was making when it was killed: that is found by its labels.
   await run("stack", "rm", "--yes", "--force");

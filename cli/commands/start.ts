@@ -12,7 +12,14 @@ import { passphraseVariables } from "../passphrase.ts";
 import { formatPasswordFile } from "../password-file.ts";
 import { developmentStack, environmentsFolder, findExecutable } from "../project.ts";
 import { writeAuthority } from "../psql.ts";
-import { isUnknownStack, type PulumiCommand, pulumiCommand, pulumiError, readOutputs } from "../pulumi.ts";
+import {
+  cannotLoadState,
+  isUnknownStack,
+  type PulumiCommand,
+  pulumiCommand,
+  pulumiError,
+  readOutputs,
+} from "../pulumi.ts";
 import { findServers, idsOfOtherCheckouts } from "../servers.ts";
 import { imageSetting, readStackFile, stackFileName, textSetting } from "../stack-files.ts";
 import { awaitStackLock } from "../stack-lock.ts";
@@ -173,23 +180,23 @@ function isEphemeral({ thrownAway }: Context, { lifetime }: Deployment): boolean
 
 /** A person decides about the state of what keeps its data: docs/operations.md, «An interrupted run». */
 async function mayMend({ backend, stack }: Context): Promise<boolean> {
-  const profile = textSetting(await readStackFile(stack), backend.project, "profile");
-  return backend.folder !== undefined && profile === "development";
+  return textSetting(await readStackFile(stack), backend.project, "profile") === "development";
 }
 
 /** Ends with a stack that exists and that nobody else works on. */
 async function prepareStack(context: Context): Promise<Deployment> {
   const { stack, backend, pulumi, reporter } = context;
   let deadLock = false;
-  let mended = false;
+  let mended: Awaited<ReturnType<typeof mendCutOffState>>;
   const deployment = await runStep(reporter, `State of stack ${stack}`, async (step) => {
     if (backend.folder !== undefined) {
       await makePrivateFolder(backend.folder);
       deadLock = await awaitStackLock(backend.folder, backend.project, stack, step.progress);
     }
     let exported = await pulumi.capture(["stack", "export"]);
-    if (/failed to load checkpoint/.test(exported.stderr) && (await mayMend(context))) {
-      mended = await mendCutOffState(backend.folder ?? "", backend.project, stack);
+    if (backend.folder !== undefined && cannotLoadState(exported.stderr)) {
+      const { folder, project } = backend;
+      mended = await mendCutOffState({ folder, project, stack, setBack: await mayMend(context) });
       if (mended) exported = await pulumi.capture(["stack", "export"]);
     }
     if (exported.code === 0) {
@@ -204,8 +211,12 @@ async function prepareStack(context: Context): Promise<Deployment> {
     await pulumi.attach(["stack", "init", "--no-select"]);
     return parseDeployment('{"deployment": null}');
   }
-  if (mended)
+  if (mended === "set back")
     reporter.note("An earlier Pulumi command was killed while it wrote its state: the one before is used");
+  if (mended === "checksum")
+    reporter.note(
+      "An earlier Pulumi command was killed while it wrote its state: that is whole, and what else it left is removed",
+    );
   if (deadLock) {
     reporter.note("An earlier Pulumi command was killed and has left its lock behind");
     await pulumi.attach(["cancel", "--yes"]);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { homedir, hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -103,7 +103,11 @@ describe("a stack's locks", () => {
   });
 
   test("none are found in a backend that has no folder for them", async () => {
-    expect(await readStackLocks("/nonexistent", "project", "development")).toEqual({ held: [], dead: 0 });
+    expect(await readStackLocks("/nonexistent", "project", "development")).toEqual({
+      held: [],
+      dead: 0,
+      begun: 0,
+    });
   });
 
   test("of processes that are gone, that are no Pulumi any more, or that are cut off are dead", async () => {
@@ -114,8 +118,20 @@ describe("a stack's locks", () => {
       "c.json": '{"pid"',
       "c.json.attrs": "{}",
     });
-    expect(await readStackLocks(folder, "project", "development")).toEqual({ held: [], dead: 3 });
+    expect(await readStackLocks(folder, "project", "development")).toEqual({ held: [], dead: 3, begun: 0 });
     expect(await awaitStackLock(folder, "project", "development", () => {})).toBe(true);
+  });
+
+  test("that were being written when Pulumi was killed are dead too, those being written now are waited for", async () => {
+    const folder = await backend({ "a.json.18f.tmp": "", "a.json.attrs": "" });
+    const file = join(folder, ".pulumi", "locks", "organization", "project", "development", "a.json.18f.tmp");
+    expect(await readStackLocks(folder, "project", "development")).toEqual({ held: [], dead: 0, begun: 1 });
+    const waiting = awaitStackLock(folder, "project", "development", () => {});
+    const longAgo = new Date(Date.now() - 60_000);
+    await utimes(file, longAgo, longAgo);
+    expect(await waiting).toBe(true);
+    await rm(file);
+    expect(await awaitStackLock(folder, "project", "development", () => {})).toBe(false);
   });
 
   test("of another machine count as held, and are never waited for", async () => {
@@ -214,6 +230,10 @@ describe("a stack's outputs", () => {
 test.each([
   ["error: no stack named 'x' found", "there is no stack x."],
   ["error: getting secrets manager: incorrect passphrase", "the passphrase does not open stack x."],
+  [
+    "error: failed to load checkpoint: EOF",
+    "the state of stack x can't be read: failed to load checkpoint: EOF",
+  ],
   ["error: something else", "pulumi failed on stack x: something else"],
 ])("Pulumi's «%s» is told as «%s»", (stderr, message) => {
   expect(pulumiError("x", stderr).message).toBe(message);
