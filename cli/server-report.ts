@@ -1,4 +1,5 @@
 import pg from "pg";
+import { isHealthCheck } from "../reset/names.ts";
 import type { StackOutputs } from "./stack-outputs.ts";
 
 /** What a server says of itself. Sizes are bytes, times milliseconds. */
@@ -10,7 +11,7 @@ export interface ServerReport {
   readonly connections: {
     readonly used: number;
     readonly max: number;
-    /** Of clients, the most first. The one that asks is left out. */
+    /** Of clients, the most first. The one that asks is left out, and so is the health check. */
     readonly sessions: readonly { readonly role: string; readonly state: string; readonly count: number }[];
   };
   /** The open transaction that began first. */
@@ -94,7 +95,7 @@ const factsSql = `
 const sessionsSql = `
   SELECT coalesce(usename, '?') AS role, coalesce(state, '?') AS state, count(*)::int AS count
     FROM pg_stat_activity
-   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND NOT ${isHealthCheck}
    GROUP BY 1, 2 ORDER BY count DESC, 1, 2`;
 
 const oldestSql = `
@@ -102,6 +103,7 @@ const oldestSql = `
          round(extract(epoch FROM clock_timestamp() - xact_start) * 1000)::float8 AS milliseconds
     FROM pg_stat_activity
    WHERE backend_type = 'client backend' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+     AND NOT ${isHealthCheck}
    ORDER BY xact_start LIMIT 1`;
 
 async function readSlowQueries(client: pg.Client, database: string): Promise<SlowQueries> {

@@ -22,3 +22,6 @@ export const ownDatabases = {
 
 /** Connections to it end no other's work: it is always there, and nobody works in it. */
 export const maintenance = "postgres";
+
+/** SQL that is true of the sessions in pg_stat_activity that are the container's health check. */
+export const isHealthCheck = "(coalesce(usename, '') LIKE '%\\_health' AND application_name = 'healthcheck')";

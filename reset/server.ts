@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { exitCodes, MigratorError } from "../migrator/errors.ts";
-import { maintenance, ownDatabases } from "./names.ts";
+import { isHealthCheck, maintenance, ownDatabases } from "./names.ts";
 import {
   type DatabaseProperties,
   databasesQuery,
@@ -158,7 +158,7 @@ export function commentStatement(name: string, comment: string): string {
 /**
  * Ends every session in a database and lets none begin.
  *
- * @returns How many were ended.
+ * @returns How many were ended, without that of the health check, which comes and goes by itself.
  */
 export async function close(
   client: pg.Client,
@@ -169,12 +169,13 @@ export async function close(
   const deadline = performance.now() + farewell;
   for (let ended = -1; ; ) {
     // CREATE, RENAME and DROP wait for sessions to go too, but look only every 100 ms.
-    const { rows } = await client.query<{ left: number }>(
-      `SELECT count(pg_terminate_backend(pid))::int AS left FROM pg_stat_activity
+    const { rows } = await client.query<{ left: number; told: number }>(
+      `SELECT count(pg_terminate_backend(pid))::int AS left,
+              count(*) FILTER (WHERE NOT ${isHealthCheck})::int AS told FROM pg_stat_activity
         WHERE datname = ${escapeLiteral(name)} AND pid <> pg_backend_pid()`,
     );
-    const left = rows[0]?.left ?? 0;
-    if (ended < 0) ended = left;
+    const { left = 0, told = 0 } = rows[0] ?? {};
+    if (ended < 0) ended = told;
     if (left === 0) return ended;
     if (performance.now() > deadline) return ended;
     await sleep(1);

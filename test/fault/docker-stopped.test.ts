@@ -9,8 +9,9 @@ import {
   succeeded,
   TestProject,
   type TestStack,
+  untilPrinted,
 } from "../support/project.ts";
-import { query, untilSleeping, value } from "../support/sql.ts";
+import { query, untilWaiting, value } from "../support/sql.ts";
 
 let engine: OwnDockerEngine;
 let project: TestProject;
@@ -27,8 +28,7 @@ function told({ code, output }: Finished): string {
 /** Runs `up` and, once it has printed something, what is to happen then. */
 async function upInterrupted(when: RegExp, then: () => Promise<void>): Promise<Finished> {
   const running = stack.start("up", "--yes", "--skip-preview");
-  for (let tries = 0; tries < 1_200 && !when.test(running.output()); tries += 1) await sleep(50);
-  expect(running.output()).toMatch(when);
+  await untilPrinted(running, when);
   await then();
   return running.finished;
 }
@@ -39,7 +39,7 @@ async function untilAnswers(): Promise<void> {
       await query(outputs.DB_SOURCE, "SELECT 1");
       return;
     } catch (error) {
-      if (tries > 200) throw error;
+      if (tries > 1_000) throw error;
       await sleep(200);
     }
   }
@@ -85,7 +85,7 @@ describe("where Docker is stopped in the middle of up", () => {
 
   it("up says that the connection was lost", async () => {
     const finished = await upInterrupted(/1 migration to apply/, async () => {
-      await untilSleeping(outputs.connections.superuser.host.source);
+      await untilWaiting(outputs.connections.superuser.host.source, "PgSleep");
       await engine.stop();
     });
     expect(told(finished)).toMatchInlineSnapshot(`

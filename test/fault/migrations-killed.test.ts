@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { copyFileSync, globSync, readdirSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
@@ -9,7 +9,7 @@ import { parseConnection } from "../../migrator/connection.ts";
 import { repair } from "../../migrator/repair.ts";
 import { docker } from "../support/docker.ts";
 import { type MigrationsLab, makeLab } from "../support/migrations-lab.ts";
-import { freePort, succeeded, TestProject, type TestStack } from "../support/project.ts";
+import { freePort, succeeded, TestProject } from "../support/project.ts";
 import {
   contradictions,
   slowMigrations,
@@ -334,17 +334,6 @@ describe.concurrent("migrations of a stack", { timeout: patience }, () => {
     await project?.remove();
   });
 
-  /** As a person does it after a kill. */
-  async function unlock(stack: TestStack): Promise<void> {
-    const cancelled = await stack.pulumi("cancel", "--yes");
-    if (cancelled.code === 0) return;
-    // Killed while it wrote its state: Pulumi keeps the state before that beside it.
-    expect(cancelled.output).toContain("failed to load checkpoint");
-    const [state = ""] = globSync(project.path(`.pulumi-state/.pulumi/stacks/*/${stack.name}.json`));
-    copyFileSync(`${state}.bak`, state);
-    succeeded(await stack.pulumi("cancel", "--yes"));
-  }
-
   it("go on from what is in place when Pulumi is killed", async () => {
     const stack = await project.stack("development", { settings: { migrationsTarget: "0" } });
     succeeded(await stack.up());
@@ -376,7 +365,7 @@ describe.concurrent("migrations of a stack", { timeout: patience }, () => {
       }
       await running.finished;
       await untilNoRunner(watcher, runnerName);
-      await unlock(stack);
+      await stack.unlock();
       for (const { name } of (await watcher.query("SELECT name FROM migrations.in_progress")).rows) {
         const refused = await stack.up();
         expect(refused.code).not.toBe(0);

@@ -138,7 +138,10 @@ describe("the container", () => {
   });
 
   it("passes its health check every time", async () => {
-    const { State, RestartCount } = await inspect(outputs.containerName);
+    const { RestartCount } = await inspect(outputs.containerName);
+    const checks = async () => (await inspect(outputs.containerName)).State.Health?.Log.length;
+    await expect.poll(checks, { timeout: 60_000, interval: 500 }).toBe(5);
+    const { State } = await inspect(outputs.containerName);
     expect(State.Health?.Status).toBe("healthy");
     expect(State.Health?.Log.map(({ ExitCode }) => ExitCode)).toEqual([0, 0, 0, 0, 0]);
     expect(RestartCount).toBe(0);
@@ -231,7 +234,7 @@ describe("a changed setting", () => {
   });
 
   it("of memory, CPU, shared memory, labels and server parameters reaches container and server", async () => {
-    await stack.set({
+    await stack.setByPulumi({
       memory: "512MB",
       cpus: 1.5,
       shmSize: "64MB",
@@ -307,11 +310,11 @@ describe("migrations", () => {
   });
 
   it("are taken back down to a lower target, and applied again without it", async () => {
-    await stack.set({ migrationsTarget: "0007" });
+    await stack.setByPulumi({ migrationsTarget: "0007" });
     expect(succeeded(await stack.up())).toMatch(/reverted 0008_coupon in/);
     expect(await recorded()).toEqual(committed);
     expect(await tableExists("coupon")).toBe(false);
-    await stack.unset("migrationsTarget");
+    await stack.unsetByPulumi("migrationsTarget");
     expect(succeeded(await stack.up())).toMatch(/applied 0008_coupon in/);
   });
 

@@ -24,7 +24,7 @@ beforeAll(async () => {
     passphrase: password,
     settings: { port: await freePort(), memory: "256MB", appName, databaseName, superuserName },
   });
-  await stack.set({ superuserPassword: password }, { secret: true });
+  await stack.setByPulumi({ superuserPassword: password }, { secret: true });
 });
 
 afterAll(async () => {
@@ -80,7 +80,7 @@ describe("names and passwords with quotes, spaces, %, $ and unicode, of 63 bytes
   });
 
   it("survive a replacement of the container, whose start sets the superuser's password again", async () => {
-    await stack.set({ superuserPassword: `${password} another` }, { secret: true });
+    await stack.setByPulumi({ superuserPassword: `${password} another` }, { secret: true });
     succeeded(await stack.up());
     outputs = await stack.outputs();
     expect(await value(outputs.connections.superuser.host.source, "SELECT current_user")).toBe(superuserName);

@@ -72,7 +72,7 @@ describe("init scripts of an ephemeral environment", () => {
   it("run all of them on the next up, on an empty data directory, before the server is taken for healthy", async () => {
     script("90_broken.sql", mended);
     // Long enough for several health checks while the temporary server of the init phase runs.
-    script("95_slow.sql", "SELECT pg_sleep(4);\n");
+    script("95_waiting.sh", "until [ -e /tmp/seen-enough ]; do sleep 0.1; done\n");
     const seen: { health: string | undefined; initialised: boolean }[] = [];
     let running = true;
     const watching = (async () => {
@@ -83,6 +83,9 @@ describe("init scripts of an ephemeral environment", () => {
           const { State } = await inspect(container);
           const log = await containerLog(container);
           seen.push({ health: State.Health?.Status, initialised: log.includes("init process complete") });
+          if (seen.length > 5 && (State.Health?.Log.length ?? 0) > 2) {
+            await docker("exec", container, "touch", "/tmp/seen-enough");
+          }
         } catch {
           // It is just being replaced.
         }
@@ -122,7 +125,7 @@ describe("init scripts of a persistent environment", () => {
   beforeAll(async () => {
     stack = await project.stack("production", { settings: { ...bare, port: await freePort() } });
     script("90_broken.sql", broken);
-    script("95_slow.sql", "SELECT 1;\n");
+    script("95_waiting.sh", "true\n");
   });
 
   it("that failed leave no server behind: started by hand, it initialises anew and fails again", async () => {

@@ -83,7 +83,7 @@ describe("the example of a backfill in batches", () => {
       INSERT INTO purchase_order (customer_id, currency) SELECT id, 'EUR' FROM customer;
       INSERT INTO payment (purchase_order_id, amount, provider, provider_reference)
         SELECT purchase_order.id, 1, 'bank', i FROM purchase_order, generate_series(1, 20000) AS i;
-      CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END';
+      CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END';
       CREATE TRIGGER slow BEFORE UPDATE ON payment FOR EACH STATEMENT EXECUTE FUNCTION slow()`);
     expect((await lab.run({ target: "8" })).error).toBe("");
 
@@ -91,7 +91,7 @@ describe("the example of a backfill in batches", () => {
       Number((await lab.query("SELECT count(*) FROM payment WHERE note IS NOT NULL")).rows[0].count);
     const inTheMiddle = async () => {
       for (let tries = 0; (await filled()) === 0; tries += 1) {
-        if (tries > 500) throw new Error("no batch is committed");
+        if (tries > 10_000) throw new Error("no batch is committed");
         await sleep(5);
       }
     };
@@ -116,6 +116,7 @@ describe("the example of a backfill in batches", () => {
     const { connection, folder } = lab;
     const name = "0009_payment_note_backfill";
     await repair({ connection, folder, schema: "app", name, status: "reverted", log: () => {} });
+    await lab.query("DROP TRIGGER slow ON payment");
     expect((await lab.run()).error).toBe("");
     const { rows } = await lab.query(
       `SELECT count(*) FILTER (WHERE note = 'paid by bank')::int AS paid, count(*) FILTER (WHERE note = 'mine')::int AS mine,

@@ -34,7 +34,7 @@ const waiting = async () => {
     (await lab.query("SELECT FROM pg_locks WHERE NOT granted")).rowCount === 0;
     tries += 1
   ) {
-    if (tries > 200) throw new Error("nobody waits for a lock");
+    if (tries > 2_000) throw new Error("nobody waits for a lock");
     await sleep(50);
   }
 };
@@ -221,7 +221,7 @@ describe("a script without a transaction", () => {
       (await lab.query("SELECT FROM migrations.in_progress WHERE statements_done = 1")).rowCount === 0;
       tries += 1
     ) {
-      if (tries > 200) throw new Error("the first statement was not completed");
+      if (tries > 2_000) throw new Error("the first statement was not completed");
       await sleep(50);
     }
     await lab.query(

@@ -141,7 +141,7 @@ function start(script: string, environment: Record<string, string>) {
   });
   const waitFor = async (text: string) => {
     for (let tries = 0; !stdout.includes(text); tries += 1) {
-      if (tries > 600) throw new Error(`no "${text}" in: ${stdout}${stderr}`);
+      if (tries > 4_000) throw new Error(`no "${text}" in: ${stdout}${stderr}`);
       await sleep(50);
     }
   };
@@ -568,10 +568,18 @@ describe("a folder that does not fit the database", () => {
 describe("two runs at once", () => {
   it("work one after the other, and the second says whom it waits for", async () => {
     const database = await makeDatabase();
-    write("0001_a", "CREATE TABLE a (id int); SELECT pg_sleep(1.5);");
+    const holder = await server.connect(database.name);
+    await holder.query("SELECT pg_advisory_lock(7)");
+    write(
+      "0001_a",
+      "-- migrate: lock_timeout = 0\nCREATE TABLE a (id int); SELECT pg_advisory_xact_lock(7);",
+    );
     const first = start("migrator/main.ts", database.environment);
     await first.waitFor("1 migration to apply");
-    const second = await runMigrator(database);
+    const waiting = start("migrator/main.ts", database.environment);
+    await waiting.waitFor("waiting for another run");
+    await holder.end();
+    const second = await waiting.ended;
     const { code, stdout } = await first.ended;
     expect(code).toBe(0);
     expect(stdout).toContain("applied 0001_a in ");
@@ -610,6 +618,11 @@ describe("two runs at once", () => {
   });
 });
 
+async function untilSleeping({ name }: TestDatabase): Promise<void> {
+  const sleeping = "SELECT FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'";
+  while ((await superuser.query(sleeping, [name])).rowCount === 0) await sleep(20);
+}
+
 describe("interrupted in the middle of a statement", () => {
   it("by SIGKILL: the server gives it up, and the next run applies it once", async () => {
     const database = await makeDatabase();
@@ -617,7 +630,7 @@ describe("interrupted in the middle of a statement", () => {
     write("0002_b", "CREATE TABLE b (id int); INSERT INTO a VALUES (1); SELECT pg_sleep(600);");
     const { child, ended, waitFor } = start("migrator/main.ts", database.environment);
     await waitFor("applied 0001_a");
-    await sleep(300);
+    await untilSleeping(database);
     child.kill("SIGKILL");
     await ended;
     expect(await recorded(database)).toEqual(["0001_a"]);
@@ -635,7 +648,7 @@ describe("interrupted in the middle of a statement", () => {
     write("0002_b", "CREATE TABLE b (id int); SELECT pg_sleep(600);");
     const { ended, waitFor } = start("migrator/main.ts", database.environment);
     await waitFor("applied 0001_a");
-    await sleep(300);
+    await untilSleeping(database);
     await superuser.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", [
       database.name,
     ]);

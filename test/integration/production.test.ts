@@ -70,7 +70,7 @@ async function untilHealthy(): Promise<void> {
   await until(async () => {
     const { State } = await inspect(outputs.containerName);
     return State.Status === "running" && State.Health?.Status === "healthy";
-  }, 60);
+  }, 240);
 }
 
 /** Puts a file with the CA into the client's container. */
@@ -110,7 +110,7 @@ describe("a first up", () => {
     } finally {
       processes = await watch.stop();
     }
-    expect(log).toMatch(/applied 0008_order_count in 1\.\d s/);
+    expect(log).toMatch(/applied 0008_order_count in [1-9][\d.]* s/);
     outputs = await stack.outputs();
     ca = outputs.tls.ca ?? "";
     secrets = generatedSecrets(await stack.deployment("--show-secrets"));
@@ -528,7 +528,7 @@ describe("a crash", () => {
       ...["run", "--rm", "--pid", "host", "--label", `${testLabel}=${testRun}`],
       ...["--entrypoint", "kill", image, "-9", String(State.Pid)],
     );
-    await until(async () => (await inspect(outputs.containerName)).RestartCount === 1, 30);
+    await until(async () => (await inspect(outputs.containerName)).RestartCount === 1, 120);
     await untilHealthy();
     expect(await containerLog(outputs.containerName)).not.toMatch(/received \w+ shutdown request/);
     expect(await customers()).toBe("1001");
@@ -606,7 +606,7 @@ describe("a third stack", () => {
       passphrase: "another passphrase",
       settings: { port: await freePort(), memory: "256MB", tlsCertificate: own.certificate, tlsCa: own.ca },
     });
-    await staging.set({ superuserPassword: "Sup3r $ecret 'ü\"%", tlsKey: own.key }, { secret: true });
+    await staging.setByPulumi({ superuserPassword: "Sup3r $ecret 'ü\"%", tlsKey: own.key }, { secret: true });
     const log = succeeded(await staging.up());
     const theirs = await staging.outputs();
     expect(theirs.connections.superuser.password).toBe("Sup3r $ecret 'ü\"%");

@@ -269,7 +269,7 @@ function start(): { child: ChildProcess; finished: Promise<{ code: number | null
 }
 
 async function untilContainers(count: number): Promise<string[]> {
-  for (let tries = 0; tries < 300; tries += 1) {
+  for (let tries = 0; tries < 3_000; tries += 1) {
     const names = await containers();
     if (names.length === count) return names;
     await sleep(50);

@@ -9,7 +9,7 @@ import type { ListedStack } from "../../cli/commands/list.ts";
 import type { StatusReport } from "../../cli/commands/status.ts";
 import { findServers } from "../../cli/servers.ts";
 import { docker, removeStackObjects, stackObjects, testLabel, testRun } from "../support/docker.ts";
-import { type Finished, succeeded, TestProject } from "../support/project.ts";
+import { type Finished, succeeded, TestProject, untilPrinted } from "../support/project.ts";
 
 const run = promisify(execFile);
 
@@ -197,9 +197,10 @@ describe("db logs", () => {
   });
 
   it("goes on with what comes, until it is interrupted", async () => {
-    const following = project.start(process.execPath, [main(), "logs", first, "--follow", "--since", "1s"]);
+    const following = project.start(process.execPath, [main(), "logs", first, "--follow", "--since", "1h"]);
+    await untilPrinted(following, /ready to accept connections/);
     await db("psql", first, "--", "-c", "SELECT 1 / 0");
-    await expect.poll(following.output, { timeout: 20_000 }).toContain("division by zero");
+    await expect.poll(following.output, { timeout: 120_000 }).toContain("division by zero");
     process.kill(following.child.pid ?? 0, "SIGINT");
     expect((await following.finished).code).toBe(130);
   });
@@ -222,9 +223,10 @@ describe("db prune", () => {
   });
 
   it("goes on where a prune was killed, and removes stack, file and all that there is in Docker", async () => {
+    const container = (await serverOf(first))?.container?.id ?? "";
     const killed = project.start(process.execPath, [main(), "prune", "--older-than", "0", "--yes"]);
     // Once Docker has begun to lose what the first one has.
-    await expect.poll(async () => (await serverOf(first))?.container, { timeout: 60_000 }).toBeUndefined();
+    await docker("wait", container);
     process.kill(-(killed.child.pid ?? 0), "SIGKILL");
     await killed.finished;
 

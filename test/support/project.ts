@@ -1,9 +1,20 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parse, stringify } from "yaml";
 import type { StackOutputs } from "../../cli/stack-outputs.ts";
 import { removeStackObjects, testLabel, testRun } from "./docker.ts";
 
@@ -169,6 +180,16 @@ export class TestStack {
     return this.pulumi("up", "--yes", ...flags);
   }
 
+  /** As a person does it after a kill: docs/operations.md, «An interrupted run». */
+  async unlock(): Promise<void> {
+    const cancelled = await this.pulumi("cancel", "--yes");
+    if (cancelled.code === 0) return;
+    if (!cancelled.output.includes("failed to load checkpoint: EOF")) succeeded(cancelled);
+    const [state = ""] = globSync(this.project.path(`.pulumi-state/.pulumi/stacks/*/${this.name}.json`));
+    rmSync(`${state}.attrs`);
+    succeeded(await this.pulumi("cancel", "--yes"));
+  }
+
   preview(...flags: string[]): Promise<Finished> {
     return this.pulumi("preview", ...flags);
   }
@@ -177,8 +198,43 @@ export class TestStack {
     return this.pulumi("destroy", "--yes", ...flags);
   }
 
+  /** Edits the stack's file, as people do: with each value that a `pulumi config set` takes, without its second. */
+  async set(settings: Readonly<Record<string, unknown>>): Promise<void> {
+    this.edit((config) => Object.assign(config, this.keyed(settings)));
+  }
+
+  async unset(...keys: string[]): Promise<void> {
+    this.edit((config) => {
+      for (const key of keys) {
+        delete config[key];
+        delete config[`${namespace}:${key}`];
+      }
+    });
+  }
+
+  private keyed(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+    return Object.fromEntries(Object.entries(settings).map(([key, value]) => [`${namespace}:${key}`, value]));
+  }
+
+  private edit(change: (config: Record<string, unknown>) => void): void {
+    const file = `Pulumi.${this.name}.yaml`;
+    const { config, ...rest } = parse(this.project.read(file));
+    // The committed files have keys without the project's name, which mean the same; one of each would be a mistake.
+    const all = Object.fromEntries(
+      Object.entries(config ?? {}).map(([key, value]) => [
+        key.includes(":") ? key : `${namespace}:${key}`,
+        value,
+      ]),
+    );
+    change(all);
+    this.project.write(file, stringify({ ...rest, config: all }));
+  }
+
   /** `pulumi config set` for any number of settings, maps and lists included. */
-  async set(settings: Readonly<Record<string, unknown>>, options: { secret?: true } = {}): Promise<void> {
+  async setByPulumi(
+    settings: Readonly<Record<string, unknown>>,
+    options: { secret?: true } = {},
+  ): Promise<void> {
     const json = Object.entries(settings).map(([key, value]) => [
       `${namespace}:${key}`,
       typeof value === "object"
@@ -188,7 +244,8 @@ export class TestStack {
     succeeded(await this.pulumi("config", "set-all", "--json", JSON.stringify(Object.fromEntries(json))));
   }
 
-  async unset(...keys: string[]): Promise<void> {
+  /** `pulumi config rm`. */
+  async unsetByPulumi(...keys: string[]): Promise<void> {
     succeeded(await this.pulumi("config", "rm-all", ...keys));
   }
 
@@ -207,6 +264,18 @@ export class TestStack {
 
   async deployment(...flags: string[]): Promise<Deployment> {
     return JSON.parse(await this.export(...flags)).deployment;
+  }
+}
+
+/** Waits until a command has printed something. Throws what it printed instead, where it ended without. */
+export async function untilPrinted(running: Running, when: RegExp): Promise<void> {
+  let over = false;
+  void running.finished.then(() => {
+    over = true;
+  });
+  while (!when.test(running.output())) {
+    if (over) throw new Error(`it has not printed ${when}:\n${running.output()}`);
+    await sleep(20);
   }
 }
 

@@ -124,7 +124,7 @@ export async function contradictions(client: Client, schema: string): Promise<st
 /** Waits until no runner has a session any more: a killed one's ends when the server notices. */
 export async function untilNoRunner(client: Client, applicationName: string): Promise<void> {
   const sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1";
-  for (let tries = 0; tries < 1_000; tries += 1) {
+  for (let tries = 0; tries < 12_000; tries += 1) {
     if ((await client.query(sessions, [applicationName])).rowCount === 0) return;
     await sleep(10);
   }

@@ -72,12 +72,15 @@ export async function show(source: string, ...names: string[]): Promise<Record<s
   }
 }
 
-/** Waits until a migration is in its pg_sleep; the log announces a migration a moment before it begins. */
-export async function untilSleeping(superuser: string): Promise<void> {
-  const sleeping = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-  for (let tries = 0; tries < 100; tries += 1) {
-    if ((await value(superuser, sleeping)) === true) return;
+/**
+ * Waits until a migration waits: in its pg_sleep, or for an advisory lock. The log announces a migration a moment before
+ * it begins.
+ */
+export async function untilWaiting(superuser: string, event: "PgSleep" | "advisory"): Promise<void> {
+  const waiting = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = $1";
+  for (let tries = 0; tries < 2_000; tries += 1) {
+    if ((await value(superuser, waiting, [event])) === true) return;
     await sleep(50);
   }
-  throw new Error("no migration sleeps");
+  throw new Error("no migration waits");
 }

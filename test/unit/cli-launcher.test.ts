@@ -114,7 +114,7 @@ test("an install that was killed is made again by the next start", async () => {
     stdio: "ignore",
     detached: true,
   });
-  await expect.poll(npmRuns, { timeout: 5000 }).toHaveLength(1);
+  await expect.poll(npmRuns, { timeout: 20_000 }).toHaveLength(1);
   // The group: the launcher and npm, as Ctrl-C or a lost terminal would.
   process.kill(-(child.pid ?? 0), "SIGKILL");
 
@@ -124,10 +124,10 @@ test("an install that was killed is made again by the next start", async () => {
 
 test("an npm that outlives its killed launcher is waited for, not raced", async () => {
   const child = spawn(join(project, "db"), [], {
-    env: { PATH: `${commands}:${standardPath}`, NPM_SECONDS: "2" },
+    env: { PATH: `${commands}:${standardPath}`, NPM_SECONDS: "4" },
     stdio: "ignore",
   });
-  await expect.poll(npmRuns, { timeout: 5000 }).toHaveLength(1);
+  await expect.poll(npmRuns, { timeout: 20_000 }).toHaveLength(1);
   child.kill("SIGKILL");
 
   const second = await start();

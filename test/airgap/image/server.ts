@@ -78,7 +78,7 @@ export class Server {
             return this.exec("pg_isready", "-h", "127.0.0.1", "-U", "postgres").catch(() => "");
           throw new Error(`the container ended:\n${await this.log()}`);
         },
-        { timeout: 60_000, interval: 200 },
+        { timeout: 240_000, interval: 200 },
       )
       .toContain("accepting connections");
     return this;
