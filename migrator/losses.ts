@@ -56,6 +56,7 @@ export async function checkLosses(
 
 async function describeAmount(client: Client, loss: Loss): Promise<string> {
   const { describeLoss } = await import("../review/effects.ts");
+  if (loss.how === "owned") return describeLoss(loss);
   const amount =
     loss.how === "schema" ? await sizeOfSchema(client, loss.table) : await amountIn(client, loss);
   return `${describeLoss(loss)}: ${amount}`;

@@ -12,8 +12,9 @@ export interface Loss {
    * - `changed`: values in rows.
    * - `converted`: the column's values, to another type.
    * - `schema`: `table` is a schema that goes with all that is in it.
+   * - `owned`: `table` is a role; everything that it owns goes.
    */
-  readonly how: "dropped" | "emptied" | "deleted" | "changed" | "converted" | "schema";
+  readonly how: "dropped" | "emptied" | "deleted" | "changed" | "converted" | "schema" | "owned";
 }
 
 /** What a statement does, as far as its text tells. */
@@ -25,6 +26,8 @@ export interface Effects {
   readonly losses?: readonly Loss[];
   /** Relations that are new. */
   readonly makes?: readonly string[];
+  /** Whether it makes them only where they are not there: IF NOT EXISTS. */
+  readonly onlyIfMissing?: boolean;
   readonly renames?: readonly (readonly [from: string, to: string])[];
   /** The index that is made, with its table. */
   readonly index?: readonly [index: string, table: string];
@@ -43,5 +46,6 @@ export function describeLoss({ column, how, table }: Loss): string {
   if (how === "deleted") return `rows of ${table} (DELETE)`;
   if (how === "changed") return `values in ${table} (UPDATE)`;
   if (how === "converted") return `values of ${what}${table}, where another type cannot hold them`;
+  if (how === "owned") return `everything that ${table} owns`;
   return `schema ${table} with all that is in it`;
 }

@@ -13,8 +13,8 @@ export interface Finding {
 }
 
 /**
- * Rules (squawk's, and our own for what the server refuses) that mean an outage, lost data or a broken application, for a table that is there and in use. The others'
- * findings are told, and stop nothing.
+ * Rules that mean an outage, lost data or a broken application, for a table that is there and in use: squawk's, and our
+ * own for what the server refuses and for data that goes. The others' findings are told, and stop nothing.
  */
 const errorRules: ReadonlySet<string> = new Set([
   "adding-field-with-default",
@@ -32,6 +32,7 @@ const errorRules: ReadonlySet<string> = new Set([
   "changing-column-type",
   "constraint-missing-not-valid",
   "disallowed-unique-constraint",
+  "loses-data",
   "renaming-column",
   "renaming-table",
   "require-concurrent-index-creation",

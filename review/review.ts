@@ -1,7 +1,8 @@
 import type { Migration } from "../migrator/files.ts";
 import { readHeader } from "../migrator/header.ts";
 import { placeOf } from "../migrator/sql.ts";
-import { levelOf, lint } from "./lint.ts";
+import { describeLoss, type Loss } from "./effects.ts";
+import { type Finding, levelOf, lint } from "./lint.ts";
 import type { Lock } from "./locks.ts";
 import { loadParser, reviewScript, type StatementReview } from "./script.ts";
 
@@ -57,33 +58,66 @@ export async function reviewPending(
   if (pending.length === 0) return [];
   await loadParser();
   const tables = lazyIndexes(folder, options.schema);
+  const names = new Set(pending.map(({ name }) => name));
+  const applied = lazyTables(
+    folder.filter(({ name }) => !names.has(name)),
+    options.schema,
+  );
   const isNew = new Set<string>();
   return pending.map((migration) => {
     const statements = reviewScript(migration.up.sql, options.schema, tables);
-    // What a migration makes is not in use before it ends, not even by statements before it.
-    for (const { makes = [] } of statements) for (const table of makes) isNew.add(table);
-    for (const { renames = [] } of statements) {
-      for (const [from, to] of renames) if (isNew.has(from)) isNew.add(to);
+    return reviewMigration(migration, follow(statements, isNew, applied), options);
+  });
+}
+
+interface FollowedStatement extends StatementReview {
+  /** Of `locks`, those on tables that were there before. */
+  readonly inUse: readonly Lock[];
+  /** Of `losses`, those of what was there before. */
+  readonly lost: readonly Loss[];
+}
+
+/**
+ * Follows what is new and what is in use from statement to statement: a name may go from one table to another.
+ *
+ * @param isNew Tables that pending migrations have made so far; is changed.
+ * @param applied Whether a migration that is applied makes a table of this name.
+ */
+function follow(
+  statements: readonly StatementReview[],
+  isNew: Set<string>,
+  applied: (table: string) => boolean,
+): FollowedStatement[] {
+  return statements.map((statement) => {
+    const { locks, losses = [], makes = [], onlyIfMissing, renames = [] } = statement;
+    const followed = {
+      ...statement,
+      inUse: locks.filter(({ table }) => !isNew.has(table)),
+      lost: losses.filter(({ table }) => !isNew.has(table)),
+    };
+    for (const { column, how, table } of losses) {
+      if (how === "dropped" && column === undefined) isNew.delete(table);
     }
-    return reviewMigration(migration, statements, isNew, options);
+    for (const table of makes) if (!onlyIfMissing || !applied(table)) isNew.add(table);
+    for (const [from, to] of renames) {
+      // Its indexes are still known by its old name, which nothing else can have had.
+      if (isNew.has(from)) isNew.add(to);
+      else isNew.delete(to);
+    }
+    return followed;
   });
 }
 
 function reviewMigration(
   { name, up }: Migration,
-  statements: readonly StatementReview[],
-  isNew: ReadonlySet<string>,
+  statements: readonly FollowedStatement[],
   { majorVersion }: ReviewOptions,
 ): ReviewedMigration {
   const header = readHeader(up.sql);
   const lineOf = (offset: number) => placeOf(up.sql, offset).line;
-  const inUse = statements.map((statement) => ({
-    ...statement,
-    locks: statement.locks.filter(({ table }) => !isNew.has(table)),
-  }));
   const onNewOnly = (offset: number) => {
-    const index = statements.findLastIndex(({ start }) => start <= offset);
-    return (statements[index]?.locks.length ?? 0) > 0 && inUse[index]?.locks.length === 0;
+    const statement = statements.findLast(({ start }) => start <= offset);
+    return (statement?.locks.length ?? 0) > 0 && statement?.inUse.length === 0;
   };
   const wrong = statements.flatMap(({ kind, start, syntaxError }) => {
     if (syntaxError) return [{ rule: "syntax-error", ...syntaxError }];
@@ -93,10 +127,11 @@ function reviewMigration(
   });
   const found =
     statements.some(({ syntaxError }) => syntaxError) ||
-    inUse.every(({ kind, locks }) => locks.length === 0 && !mayHarm(kind))
+    statements.every(({ inUse, kind }) => inUse.length === 0 && !mayHarm(kind))
       ? []
       : lint(up.sql, { majorVersion, transaction: header.transaction });
-  const findings = [...wrong, ...found.filter(({ offset }) => !onNewOnly(offset))].map(
+  const told = found.filter(({ offset }) => !onNewOnly(offset));
+  const findings = [...wrong, ...told, ...untoldLosses(statements, told)].map(
     ({ message, offset, rule }): ReviewedFinding => {
       const reason = header.allowed.get(rule);
       const excusable = !wrong.some((mistake) => mistake.rule === rule);
@@ -126,14 +161,28 @@ function reviewMigration(
     file: up.file,
     sql: up.sql,
     transaction: header.transaction,
-    statements: inUse.map(({ kind, locks, start, untold }) => ({
+    statements: statements.map(({ inUse, kind, start, untold }) => ({
       line: lineOf(start),
       kind,
-      locks,
+      locks: inUse,
       ...(untold === undefined ? {} : { untold }),
     })),
     findings: [...findings, ...unneeded],
   };
+}
+
+/** squawk's rules about data that goes. */
+const lossRules = /^ban-(?:drop-|truncate)/;
+
+/** Data that is lost although squawk has nothing to say: in a DO block, with a whole schema, or row by row. */
+function untoldLosses(statements: readonly FollowedStatement[], told: readonly Finding[]): Finding[] {
+  return statements.flatMap(({ end, lost, start }) => {
+    const whole = lost.filter(({ how }) => how !== "changed" && how !== "converted" && how !== "deleted");
+    const isTold = told.some(({ offset, rule }) => offset >= start && offset < end && lossRules.test(rule));
+    if (whole.length === 0 || isTold) return [];
+    const what = [...new Set(whole.map(describeLoss))].join(", ");
+    return [{ rule: "loses-data", offset: start, message: `This would be lost: ${what}.` }];
+  });
 }
 
 /** See the manual: what each of these pages says of transaction blocks. */
@@ -153,6 +202,22 @@ export function unexcused(
       .filter(({ level, reason }) => level === "error" && reason === undefined)
       .map((finding) => ({ ...finding, file })),
   );
+}
+
+function lazyTables(applied: readonly Migration[], schema: string): (table: string) => boolean {
+  let known: Set<string> | undefined;
+  return (table) => {
+    // Only IF NOT EXISTS makes all files worth reading.
+    known ??= new Set(
+      applied.flatMap(({ up }) =>
+        reviewScript(up.sql, schema).flatMap(({ makes = [], renames = [] }) => [
+          ...makes,
+          ...renames.map(([, to]) => to),
+        ]),
+      ),
+    );
+    return known.has(table);
+  };
 }
 
 function lazyIndexes(folder: readonly Migration[], schema: string): (index: string) => string | undefined {

@@ -67,17 +67,20 @@ function reviewBlock({ args = [] }: DoStmt, text: string, context: Context): Rev
   if (parsed === undefined)
     return { kind: "DO", locks: [], untold: "is not PL/pgSQL: what it does is not known here" };
   const effects: Effects[] = [];
-  let dynamic = false;
+  const untold: string[] = [];
   for (const node of walk(parsed) as Iterable<Record<string, Record<string, unknown>>>) {
-    if (node.PLpgSQL_stmt_dynexecute ?? node.PLpgSQL_stmt_dynfors) dynamic = true;
-    const query = (node.PLpgSQL_stmt_execsql?.sqlstmt as { PLpgSQL_expr?: { query?: string } } | undefined)
-      ?.PLpgSQL_expr?.query;
+    if (node.PLpgSQL_stmt_dynexecute ?? node.PLpgSQL_stmt_dynfors)
+      untold.push("runs SQL that it puts together itself: what that does is not known here");
+    const statement =
+      node.PLpgSQL_stmt_execsql?.sqlstmt ?? node.PLpgSQL_stmt_perform?.expr ?? node.PLpgSQL_stmt_call?.expr;
+    const query = (statement as { PLpgSQL_expr?: { query?: string } } | undefined)?.PLpgSQL_expr?.query;
     if (query !== undefined) {
-      effects.push(
-        ...readScript(query).statements.map((statement) =>
-          reviewStatement(query, statement, { ...context, words: statement.words }),
-        ),
+      const done = readScript(query).statements.map((each) =>
+        reviewStatement(query, each, { ...context, words: each.words }),
       );
+      for (const { untold: what } of done) if (what !== undefined) untold.push(what);
+      // PERFORM is a SELECT whose result nobody wants.
+      if (node.PLpgSQL_stmt_perform === undefined) effects.push(...done);
     }
   }
   return {
@@ -85,7 +88,9 @@ function reviewBlock({ args = [] }: DoStmt, text: string, context: Context): Rev
     locks: effects.flatMap(({ locks }) => locks),
     losses: effects.flatMap(({ losses = [] }) => losses),
     makes: effects.flatMap(({ makes = [] }) => makes),
-    ...(dynamic ? { untold: "runs SQL that it puts together itself: what that does is not known here" } : {}),
+    onlyIfMissing: effects.some(({ onlyIfMissing }) => onlyIfMissing),
+    renames: effects.flatMap(({ renames = [] }) => renames),
+    ...(untold.length > 0 ? { untold: [...new Set(untold)].join("; ") } : {}),
   };
 }
 

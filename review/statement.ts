@@ -52,6 +52,12 @@ const handlers: Handlers = {
 
   AlterSeqStmt: () => ({ kind: "ALTER SEQUENCE", locks: [] }),
 
+  CallStmt: ({ funccall }) => ({
+    kind: "CALL",
+    locks: [],
+    untold: notKnown([lastName(funccall?.funcname)]),
+  }),
+
   ClusterStmt: ({ relation }, { names }) => ({
     kind: "CLUSTER",
     locks: locksOn(relation, "ACCESS EXCLUSIVE", names, "rewrites the table"),
@@ -86,12 +92,14 @@ const handlers: Handlers = {
   CreateStmt: (statement, { names }) => ({
     kind: statement.partbound ? "CREATE TABLE … PARTITION OF" : "CREATE TABLE",
     makes: statement.relation ? [names(statement.relation)] : [],
+    ...(statement.if_not_exists ? { onlyIfMissing: true } : {}),
     locks: [...parents(statement, names), ...foreignTables(statement, names)],
   }),
 
-  CreateTableAsStmt: ({ into, objtype }, { names }) => ({
+  CreateTableAsStmt: ({ if_not_exists: onlyIfMissing, into, objtype }, { names }) => ({
     kind: objtype === "OBJECT_MATVIEW" ? "CREATE MATERIALIZED VIEW" : "CREATE TABLE AS",
     makes: into?.rel ? [names(into.rel)] : [],
+    ...(onlyIfMissing ? { onlyIfMissing } : {}),
     locks: [],
   }),
 
@@ -101,6 +109,15 @@ const handlers: Handlers = {
       ...locksOn(relation, "SHARE ROW EXCLUSIVE", names),
       ...locksOn(constrrel, "SHARE ROW EXCLUSIVE", names),
     ],
+  }),
+
+  DropOwnedStmt: ({ roles }) => ({
+    kind: "DROP OWNED",
+    locks: [],
+    losses: (roles ?? []).map((node) => {
+      const role = part(node, "RoleSpec");
+      return { table: role?.rolename ?? "the current role", how: "owned" as const };
+    }),
   }),
 
   DropStmt: dropped,
@@ -320,8 +337,34 @@ function changed(_: unknown, { names, words }: Context, statement: Node): Effect
     const table = names(relation);
     const every = update && !update.whereClause ? ["changes every row"] : [];
     locks.push({ table, mode: "ROW EXCLUSIVE", work: every });
-    if (update || merge) losses.push({ table, how: "changed" });
+    const replacing = insert?.onConflictClause?.action === "ONCONFLICT_UPDATE";
+    if (update || merge || replacing) losses.push({ table, how: "changed" });
     if (remove) losses.push({ table, how: remove.whereClause ? "deleted" : "emptied" });
   }
-  return { kind: words[0] ?? "", locks, losses, makes };
+  const called = part(statement, "SelectStmt") ? calledIn(statement) : [];
+  return {
+    kind: words[0] ?? "",
+    locks,
+    losses,
+    makes,
+    ...(called.length > 0 ? { untold: notKnown(called) } : {}),
+  };
+}
+
+/** Functions that a SELECT is there to call, other than those of the server that change no table. */
+function calledIn(statement: Node): string[] {
+  const targets = part(statement, "SelectStmt")?.targetList ?? [];
+  return targets.flatMap((target) => {
+    const call = part(part(target, "ResTarget")?.val, "FuncCall");
+    const name = lastName(call?.funcname);
+    return call && !harmless.test(name) ? [name] : [];
+  });
+}
+
+const harmless =
+  /^(?:(?:set|curr|next|last)val|set_config|current_setting|count|sum|min|max|avg|bool_(?:and|or)|every|coalesce|(?:string|array|jsonb?)_agg|format|concat(?:_ws)?|now|version|lower|upper|length|to_reg\w+|pg_(?:sleep|(?:try_)?advisory\w*|notify|get\w+|\w+_size|size_pretty|typeof|terminate_backend|cancel_backend|reload_conf|stat_\w+|is_\w+|has_\w+)|has_\w+_privilege|lo_\w+)$/;
+
+function notKnown(functions: readonly string[]): string {
+  const calls = [...new Set(functions)].map((name) => `${name}()`).join(" and ");
+  return `calls ${calls}: what that does is not known here`;
 }

@@ -95,6 +95,57 @@ describe("the review of pending migrations", () => {
     expect(found.filter(({ level }) => level === "error").map((finding) => finding.rule)).toContain(rule);
   });
 
+  it.each([
+    ["DROP TABLE a; CREATE TABLE a (id bigint);", "ban-drop-table"],
+    ["CREATE TABLE b AS SELECT * FROM a; DROP TABLE a; ALTER TABLE b RENAME TO a;", "ban-drop-table"],
+    ["ALTER TABLE a RENAME TO b; CREATE TABLE a (id bigint);", "renaming-table"],
+    ["CREATE TABLE IF NOT EXISTS a (id bigint); ALTER TABLE a DROP COLUMN id;", "ban-drop-column"],
+    ["CREATE TABLE b (id bigint); DROP TABLE b; ALTER TABLE a RENAME TO b; DROP TABLE b;", "ban-drop-table"],
+  ])("takes a table that is in use for that, though another gets its name: %s", async (sql, rule) => {
+    const before = migration("0001_a", "CREATE TABLE a (id bigint);");
+    const pending = migration("0002_b", sql);
+    const reviewed = await reviewPending([pending], [before, pending], options);
+    expect(unexcused(reviewed).map((finding) => finding.rule)).toContain(rule);
+    const [{ statements } = { statements: [] }] = reviewed;
+    expect(statements.flatMap(({ locks }) => locks.map(({ mode }) => mode))).toContain("ACCESS EXCLUSIVE");
+  });
+
+  it.each([
+    ["DELETE FROM a;", "all rows of a"],
+    ["WITH gone AS (DELETE FROM a RETURNING *) SELECT count(*) FROM gone;", "all rows of a"],
+    ["TRUNCATE a;", "all rows of a"],
+    ["DO $$ BEGIN DROP TABLE a; END $$;", "table a"],
+    ["DO $$ BEGIN ALTER TABLE a DROP COLUMN b; END $$;", "column b of a"],
+    ["DROP SCHEMA app CASCADE;", "schema app with all that is in it"],
+    ["DROP OWNED BY shop_owner;", "everything that shop_owner owns"],
+  ])("stops what loses data although squawk lets it pass: %s", async (sql, what) => {
+    expect(unexcused(await review(migration("0001_a", sql)))).toEqual([
+      expect.objectContaining({ rule: "loses-data", message: `This would be lost: ${what}.` }),
+    ]);
+    const allowed = migration("0001_a", `-- migrate: allow loses-data: nobody needs it\n${sql}`);
+    expect(unexcused(await review(allowed))).toEqual([]);
+  });
+
+  it("lets rows go by their condition, and with a table that is new", async () => {
+    const sql = "DELETE FROM a WHERE id = 1; CREATE TEMP TABLE b (id bigint); DELETE FROM b; DROP TABLE b;";
+    expect(unexcused(await review(migration("0001_a", sql)))).toEqual([]);
+  });
+
+  it("says of functions and procedures that are called that it does not know what they do", async () => {
+    const [reviewed] = await review(
+      migration(
+        "0001_a",
+        "SELECT f(1), setval('s', 1); CALL app.p(); DO $$ BEGIN PERFORM g(); END $$; SELECT count(*) FROM a;",
+      ),
+    );
+    expect(reviewed?.statements.map(({ kind, untold }) => [kind, untold])).toEqual([
+      ["SELECT", "calls f(): what that does is not known here"],
+      ["CALL", "calls p(): what that does is not known here"],
+      ["DO", "calls g(): what that does is not known here"],
+      ["SELECT", undefined],
+    ]);
+  });
+
   it("stops nothing for matters of taste, and for what the runner sees to", async () => {
     const found = await findings("ALTER TABLE a ADD COLUMN b varchar(10), ADD COLUMN c timestamp;");
     expect(found.map(({ level, rule }) => `${level} ${rule}`)).toEqual([
@@ -231,6 +282,20 @@ describe("what a way back loses", () => {
       "values in d (UPDATE)",
       "table a",
       "table other.e",
+    ]);
+  });
+
+  it("is told of whole schemas, of what a role owns, and of rows that an INSERT replaces", async () => {
+    const down = [
+      "DROP SCHEMA archive CASCADE; DROP OWNED BY shop_reader; SELECT restore_all();",
+      "INSERT INTO a (id, b) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET b = 2;",
+    ];
+    expect(await describeLosses(down, "app")).toEqual([
+      "schema archive with all that is in it",
+      "everything that shop_reader owns",
+      "values in a (UPDATE)",
+      "DROP SCHEMA drops everything that depends on it, too (CASCADE)",
+      "SELECT calls restore_all(): what that does is not known here",
     ]);
   });
 
