@@ -1,6 +1,7 @@
 import { mkdir, readFile, readlink, rename, rm, symlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { UserError } from "../cli/errors.ts";
 import { isAlive } from "../cli/processes.ts";
 
 /**
@@ -19,7 +20,13 @@ export async function withLock<T>(
   const own = await ownMark();
   let told = false;
   while (!(await take(path, own))) {
-    const holder = await readlink(path).catch(() => undefined);
+    const holder = await readlink(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return undefined;
+      throw new UserError(`${path} is no lock of this program, and in its place.`, {
+        next: "Look at it, and remove it.",
+        cause: error,
+      });
+    });
     if (holder === undefined) continue;
     const pid = Number(holder.split(" ")[0]);
     if (!(await isHolding(holder))) {

@@ -1,5 +1,6 @@
 import type { Client } from "pg";
 import type { Loss } from "../review/effects.ts";
+import { isConnectionLost } from "./connection.ts";
 import { exitCodes, MigratorError } from "./errors.ts";
 import type { Migration } from "./files.ts";
 import { formatDuration } from "./report.ts";
@@ -76,16 +77,17 @@ async function amountIn(client: Client, { column, table }: Loss): Promise<string
   const { name, estimate, size } = found;
   if (column === undefined) {
     const counted = await tryCount(client, `SELECT count(*)::text AS count, '' AS size FROM ${name}`);
-    return `${counted ? rowsOf(counted.count) : `about ${rowsOf(String(Math.round(estimate)))}`}, ${size}`;
+    const rows = "count" in counted ? rowsOf(counted.count) : `about ${rowsOf(String(Math.round(estimate)))}`;
+    return `${rows}, ${size}`;
   }
   const values = quote(column);
   const counted = await tryCount(
     client,
     `SELECT count(${values})::text AS count, pg_size_pretty(coalesce(sum(pg_column_size(${values})), 0)) AS size FROM ${name}`,
   );
-  return counted
+  return "count" in counted
     ? `${counted.count} ${counted.count === "1" ? "value" : "values"}, ${counted.size}`
-    : `at most about ${Math.round(estimate)} values (not counted in ${formatDuration(countingTime)})`;
+    : `at most about ${Math.round(estimate)} values (not counted${counted.why})`;
 }
 
 async function sizeOfSchema(client: Client, schema: string): Promise<string> {
@@ -102,17 +104,21 @@ function rowsOf(count: string): string {
   return `${count} ${count === "1" ? "row" : "rows"}`;
 }
 
-/** @returns Undefined where it takes too long. */
-async function tryCount(client: Client, sql: string): Promise<{ count: string; size: string } | undefined> {
+/** @returns Why it can't be counted, where it takes too long or the server refuses it, as with others' tables. */
+async function tryCount(
+  client: Client,
+  sql: string,
+): Promise<{ count: string; size: string } | { why: string }> {
   try {
     await client.query(`BEGIN READ ONLY; SET LOCAL statement_timeout TO ${countingTime}`);
     const { rows } = await client.query<{ count: string; size: string }>(sql);
-    return rows[0];
+    return rows[0] ?? { why: "" };
   } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    if (code === undefined || isConnectionLost(error)) throw error;
     // query_canceled, lock_not_available
-    const { code } = error as { code?: string };
-    if (code === "57014" || code === "55P03") return undefined;
-    throw error;
+    const late = code === "57014" || code === "55P03";
+    return { why: late ? ` in ${formatDuration(countingTime)}` : `: ${message}` };
   } finally {
     await client.query("ROLLBACK").catch(() => {});
   }

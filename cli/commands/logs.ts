@@ -45,8 +45,8 @@ async function show(args: readonly string[]): Promise<number> {
   // `./db logs | head` ends the reader first.
   process.stdout.once("error", () => child.kill());
   const copy = async (stream: Readable) => {
-    for await (const line of createInterface({ input: stream }))
-      process.stdout.write(`${maskPasswords(line)}\n`);
+    const mask = passwordMask();
+    for await (const line of createInterface({ input: stream })) process.stdout.write(`${mask(line)}\n`);
   };
   const ended = new Promise<number>((resolve, reject) => {
     child.once("error", reject);
@@ -54,6 +54,36 @@ async function show(args: readonly string[]): Promise<number> {
   });
   const [code] = await Promise.all([ended, copy(child.stdout), copy(child.stderr)]);
   return code;
+}
+
+/** {@link maskPasswords} for the lines of one log, in which a statement may go on from line to line. */
+export function passwordMask(): (line: string) => string {
+  /** What the line before has ended in the middle of: the word PASSWORD, or the password itself. */
+  let open: "word" | "text" | undefined;
+  return (line) => {
+    let beginning = "";
+    let rest = line;
+    // The server writes further lines of a statement behind a tab; anything else is another message.
+    if (open !== undefined && line.startsWith("\t")) {
+      const password =
+        open === "word" ? /^\s+(?:[EU]&?)?'((?:[^'\\]|''|\\.)*)('?)/i : /^((?:[^'\\]|''|\\.)*)('?)/;
+      const [found, , end] = password.exec(line) ?? [];
+      if (found !== undefined) {
+        beginning = open === "word" ? "\t'***'" : "\t***";
+        rest = line.slice(found.length);
+        if (end === "") {
+          open = "text";
+          return beginning;
+        }
+      }
+    }
+    open = /\bPASSWORD\s*$/i.test(rest)
+      ? "word"
+      : /\bPASSWORD\s+(?:[EU]&?)?'(?:[^'\\]|''|\\.)*$/i.test(rest)
+        ? "text"
+        : undefined;
+    return beginning + maskPasswords(rest);
+  };
 }
 
 /**

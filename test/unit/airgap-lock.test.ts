@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { lstat, mkdtemp, readlink, rm, symlink } from "node:fs/promises";
+import { lstat, mkdtemp, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,13 +20,18 @@ const never = () => expect.unreachable("nobody holds the lock");
 describe("a lock", () => {
   it("lets one at a time work, and tells the others whom they wait for", async () => {
     const events: string[] = [];
-    const waiting = vi.fn();
+    let go = () => {};
+    const waitedFor = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const waiting = vi.fn(go);
     const first = withLock(path, never, async () => {
       events.push("first in");
-      await sleep(300);
+      await waitedFor;
+      await sleep(100);
       events.push("first out");
     });
-    await vi.waitFor(() => expect(events).toEqual(["first in"]));
+    await vi.waitFor(() => expect(events).toEqual(["first in"]), { timeout: 20_000 });
     const second = withLock(path, waiting, async () => {
       events.push("second in");
     });
@@ -42,6 +47,13 @@ describe("a lock", () => {
 
     await expect(withLock(path, never, () => Promise.reject(new Error("broken")))).rejects.toThrow("broken");
     await expect(lstat(path)).rejects.toThrow("ENOENT");
+  });
+
+  it("is not waited for in the place of something else", async () => {
+    await writeFile(path, "");
+    await expect(withLock(path, never, async () => undefined)).rejects.toThrow(
+      `${path} is no lock of this program, and in its place.`,
+    );
   });
 
   it("is taken over from a process that was killed", async () => {

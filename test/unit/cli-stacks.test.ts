@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { formatAge, formatBytes, formatTable } from "../../cli/amounts.ts";
 import { formatList, type ListedStack } from "../../cli/commands/list.ts";
-import { maskPasswords } from "../../cli/commands/logs.ts";
+import { maskPasswords, passwordMask } from "../../cli/commands/logs.ts";
 import { candidates } from "../../cli/commands/prune.ts";
 import { formatStatus, type StatusReport } from "../../cli/commands/status.ts";
 import { hasEmptyPassphrase } from "../../cli/passphrase.ts";
@@ -408,6 +408,26 @@ describe("a server's log", () => {
     ['password authentication failed for user "x"', 'password authentication failed for user "x"'],
     ["SELECT 'a' WHERE x = 'b'", "SELECT 'a' WHERE x = 'b'"],
   ])("shows %j as %j", (line, masked) => expect(maskPasswords(line)).toBe(masked));
+
+  test.each([
+    [
+      "a password on a line of its own",
+      ["STATEMENT:  ALTER ROLE a PASSWORD", "\t'geheim' VALID UNTIL 'x'", "\tAND 'y'"],
+      ["STATEMENT:  ALTER ROLE a PASSWORD", "\t'***' VALID UNTIL 'x'", "\tAND 'y'"],
+    ],
+    [
+      "a password of several lines",
+      ["ALTER ROLE a PASSWORD 'ge", "\the", "\tim'; SELECT 'b'"],
+      ["ALTER ROLE a PASSWORD '***'", "\t***", "\t***; SELECT 'b'"],
+    ],
+    [
+      "another message in between",
+      ["ERROR:  syntax error at or near PASSWORD", "LOG:  it's 'fine'"],
+      ["ERROR:  syntax error at or near PASSWORD", "LOG:  it's 'fine'"],
+    ],
+  ])("masks %s", (_, lines, masked) => {
+    expect(lines.map(passwordMask())).toEqual(masked);
+  });
 });
 
 describe("the status", () => {
