@@ -44,8 +44,9 @@ beforeEach(async () => {
   }
   expect((await lab.run()).error).toBe("");
   other = await server.connect(lab.connection.database);
+  // Long enough for the few rows of these tests on any machine, too short for a lock that nobody gives back.
   await other.query(
-    `SET search_path TO app, extensions; SET ROLE ${lab.application}; SET lock_timeout TO '2s'`,
+    `SET search_path TO app, extensions; SET ROLE ${lab.application}; SET lock_timeout TO '60s'`,
   );
 });
 afterEach(async () => {
