@@ -43,9 +43,12 @@ const properties = (list: Readonly<Record<string, string>>) =>
     .map(([name, value]) => `'${name}', ${value}`)
     .join(", ")}))`;
 
-/** `name=value` options, in an order that does not depend on when they were set. */
+/**
+ * `name=value` options, in an order that does not depend on when they were set. Without `pg_attver`, which 17.12 and its
+ * kin keep beside a column's own options: it counts the changes of a column's definition, and is nobody's setting.
+ */
 const options = (list: string) =>
-  `(SELECT string_agg(option, ', ' ORDER BY option) FROM unnest(${list}) AS option)`;
+  `(SELECT string_agg(option, ', ' ORDER BY option) FROM unnest(${list}) AS option WHERE option !~ '^pg_attver=')`;
 
 const names = (oids: string) =>
   `(SELECT string_agg(CASE member WHEN 0 THEN 'PUBLIC' ELSE ${role("member")} END, ', ' ORDER BY pg_get_userbyid(member)) FROM unnest(${oids}) AS member)`;

@@ -159,9 +159,10 @@ export const settingKeys = {
   },
   superuserName: {
     declared: { type: "string", default: "postgres" },
-    // The server refuses these characters in the name of an extension's owner, and initdb makes an extension.
-    schema: name().refine((text) => !text.startsWith("pg_") && !/["$'\\]/.test(text)),
-    expected: `1 to ${maxNameBytes} bytes without control characters, outer spaces or any of " $ ' \\, not beginning with pg_`,
+    // The server refuses these in the name of an extension's owner (the comment marks since 17.12), and initdb makes an
+    // extension.
+    schema: name().refine((text) => !text.startsWith("pg_") && !/["$'\\]|--|\/\*|\*\//.test(text)),
+    expected: `1 to ${maxNameBytes} bytes without control characters, outer spaces, any of " $ ' \\, or the comment marks -- /* */, not beginning with pg_`,
     example: "postgres",
     default: "`postgres`",
     description:

@@ -9,8 +9,8 @@ import { query, value } from "../support/sql.ts";
  */
 const appName = `Shöp "x" 'y' $1 %s ; -- {} `.padEnd(52, "z");
 const databaseName = `db "quoted" 'single' $HOME /slash &r @ : ü 漢 \\n {} `.padEnd(60, "z");
-/** The server itself refuses quotes, $ and \ in the name of an extension's owner. */
-const superuserName = "Root admin %s #1; -- ü";
+/** The server itself refuses quotes, $, \ and comment marks in the name of an extension's owner. */
+const superuserName = "Root admin %s #1; - ü";
 const password = `p'"%20 $HOME \\ ; @:/?#[]& ü 漢 -- {} \`x\``;
 
 let project: TestProject;
