@@ -14,8 +14,8 @@ const projects = levels.map(({ name, needsDocker }, index) => ({
           // for a container, a health check, an answer of a server.
           maxWorkers: 3,
           // Long because a first `up` on a busy machine is slow, not because any step should be.
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
+          testTimeout: 900_000,
+          hookTimeout: 900_000,
           // All of these together: one level after the other would end each with idle cores.
           sequence: { groupOrder: levels.length },
         }
