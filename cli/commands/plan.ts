@@ -43,8 +43,10 @@ function format(reviewed: readonly ReviewedMigration[], where: string, how: Plan
   return [title, formatReview(reviewed), "", ...scripts].join("\n");
 }
 
-/** Those of a stack, or of the project where none is named. */
-async function settingsOf(stack = developmentStack): Promise<Settings> {
+/** Those of a stack; where none is named, of production, for which a plan is made, or else of development. */
+async function settingsOf(given: string | undefined): Promise<Settings> {
+  const production = "production";
+  const stack = given ?? ((await readStackFile(production)) === undefined ? developmentStack : production);
   const stackFile = await readStackFile(stack);
   if (stackFile === undefined) {
     throw new UserError(`there is no Pulumi.${stack}.yaml, which holds the settings of stack ${stack}.`, {

@@ -51,13 +51,12 @@ async function containers(): Promise<string[]> {
   return names.split("\n").filter(Boolean);
 }
 
-function db(...args: string[]) {
+const db = (...args: string[]) => command("rehearse", ...args);
+
+function command(...args: string[]) {
   return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-    execFile(
-      process.execPath,
-      [path("cli/main.ts"), "rehearse", ...args],
-      { cwd: folder },
-      (error, stdout, stderr) => resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    execFile(process.execPath, [path("cli/main.ts"), ...args], { cwd: folder }, (error, stdout, stderr) =>
+      resolve({ code: error ? Number(error.code) : 0, stdout, stderr }),
     );
   });
 }
@@ -251,6 +250,28 @@ describe("./db rehearse", () => {
     expect(await removeLeftOvers()).not.toContain(name);
     expect(await containers()).toEqual([name]);
     await docker("rm", "--force", "--volumes", name);
+  });
+});
+
+describe("./db migrate plan --base", () => {
+  it("goes by production's settings where there are any, else by development's", async () => {
+    write(
+      "0008_x",
+      "ALTER TABLE sales.product ADD COLUMN x text;",
+      "ALTER TABLE sales.product DROP COLUMN x;",
+    );
+    const locked = async () => {
+      const { code, stdout } = await command("migrate", "plan", "--base", "main", "--format", "json");
+      expect(code).toBe(0);
+      return JSON.parse(stdout)[0].statements[0].locks[0].table;
+    };
+    expect(await locked()).toBe("sales.product");
+    writeFileSync(path("Pulumi.production.yaml"), "config: {profile: production, schemaName: sales}\n");
+    try {
+      expect(await locked()).toBe("product");
+    } finally {
+      rmSync(path("Pulumi.production.yaml"));
+    }
   });
 });
 
