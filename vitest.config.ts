@@ -7,7 +7,7 @@ const projects = levels.map(({ name, needsDocker }, index) => ({
     name,
     include: [`test/${name}/**/*.test.ts`],
     // Polling ends as soon as what is waited for is there: how long that takes is the machine's business.
-    expect: { poll: { timeout: needsDocker ? 120_000 : 20_000 } },
+    expect: { poll: { timeout: needsDocker ? 120_000 : 60_000 } },
     ...(needsDocker
       ? {
           // Each file has servers and an engine of its own. Two fill two cores but for the moments in which both wait:
@@ -19,7 +19,7 @@ const projects = levels.map(({ name, needsDocker }, index) => ({
           // All of these together: one level after the other would end each with idle cores.
           sequence: { groupOrder: levels.length },
         }
-      : { testTimeout: 30_000, sequence: { groupOrder: index } }),
+      : { testTimeout: 180_000, hookTimeout: 180_000, sequence: { groupOrder: index } }),
   },
 }));
 
