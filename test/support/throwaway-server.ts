@@ -74,7 +74,8 @@ export async function startThrowawayServer(options: ThrowawayServerOptions = {})
     return {
       id,
       port,
-      connect: (database) => connect({ ...settings, database }),
+      // As patient as the first: a server that was killed has to recover, on a busy machine.
+      connect: (database) => connect({ ...settings, database }, 120_000),
       exec: async (...command) => (await run("docker", ["exec", id, ...command])).stdout,
       remove,
     };
