@@ -364,6 +364,8 @@ describe.concurrent("migrations of a stack", { timeout: patience }, () => {
         hit("pulumi", whereabouts(seen, true, target === 0 ? "down" : "up"));
       }
       await running.finished;
+      // What a killed Pulumi had started may live on to its end, and has a template to build besides.
+      await untilNoRunner(watcher, "postgresql-environments up");
       await untilNoRunner(watcher, runnerName);
       await stack.unlock();
       for (const { name } of (await watcher.query("SELECT name FROM migrations.in_progress")).rows) {

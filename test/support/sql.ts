@@ -18,7 +18,7 @@ export async function open(source: string, security: Security = {}): Promise<pg.
     password: decodeURIComponent(url.password),
     database: decodeURIComponent(url.pathname.slice(1)),
     application_name: "test",
-    connectionTimeoutMillis: 20_000,
+    connectionTimeoutMillis: 60_000,
     ssl: security.ca ? { ca: security.ca } : mode === "disable" ? false : { rejectUnauthorized: false },
   });
   // A server that goes away is no concern of a test that has its answer.
