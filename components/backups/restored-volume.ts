@@ -7,7 +7,7 @@ import { dataPaths } from "../server/files.ts";
 import { toMebibytes } from "../settings/units.ts";
 import type { Settings } from "../settings.ts";
 import { copyEnvironment } from "./copy-environment.ts";
-import { type DataGeneration, dataVolumeName, formatOrigin, formatRestore } from "./data-generation.ts";
+import { type DataGeneration, dataVolumeName, formatRestore } from "./data-generation.ts";
 import { programEnvironment, repositoryOf } from "./program.ts";
 
 export interface RestoredVolumeArgs {
@@ -15,7 +15,6 @@ export interface RestoredVolumeArgs {
   readonly data: DataGeneration;
   readonly prefix: string;
   readonly labels: { label: string; value: string }[];
-  readonly superuserPassword: pulumi.Output<string>;
   /** By role name: what the logins of the restored data are to have from now on. */
   readonly passwords: Readonly<Record<string, pulumi.Output<string>>>;
   /** Key of the copy off the host; undefined: nothing is backed up. */
@@ -23,7 +22,7 @@ export interface RestoredVolumeArgs {
 }
 
 /**
- * A volume with data from a backup, or from an older major version. Each restore and upgrade makes another one: what was there before stays as it is, in a volume
+ * A volume with data from a backup. Each restore makes another one: what was there before stays as it is, in a volume
  * that Pulumi no longer knows of.
  *
  * Neither resource is protected: the next restore takes them out of the program.
@@ -36,8 +35,7 @@ export class RestoredVolume extends pulumi.ComponentResource {
   constructor(name: string, args: RestoredVolumeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("postgresql-environments:index:RestoredVolume", name, {}, opts);
     const { data, prefix, settings } = args;
-    const { generation, restored, upgraded } = data;
-    const origin = formatOrigin(data);
+    const { generation, restored } = data;
     this.volume = new docker.Volume(
       `${name}-volume`,
       {
@@ -46,7 +44,7 @@ export class RestoredVolume extends pulumi.ComponentResource {
           ...args.labels,
           { label: majorVersionLabel, value: String(settings.majorVersion) },
           { label: generationLabel, value: String(generation) },
-          ...(origin === undefined ? [] : [{ label: restoredLabel, value: origin }]),
+          ...(restored ? [{ label: restoredLabel, value: formatRestore(restored) }] : []),
         ],
       },
       { parent: this, protect: false, retainOnDelete: true, ignoreChanges: ["labels"] },
@@ -56,7 +54,7 @@ export class RestoredVolume extends pulumi.ComponentResource {
     this.filled = new command.local.Command(
       `${name}-filled`,
       {
-        create: upgraded ? "node upgrade/upgrade-job.ts" : "node backup/restore-job.ts",
+        create: "node backup/restore-job.ts",
         // An update would run `create` again, on data that has been in use since.
         update: "true",
         environment: {
@@ -73,14 +71,7 @@ export class RestoredVolume extends pulumi.ComponentResource {
           MEMORY: String(toMebibytes(settings.memory)),
           STOP_TIMEOUT: String(settings.stopTimeout),
           // A volume that was restored in an earlier life of the stack is taken as it is.
-          ADOPT_VOLUME: settings.adoptVolume || data.taken ? "on" : "off",
-          ...(upgraded
-            ? {
-                UPGRADE_FROM: String(upgraded.from),
-                MAJOR_VERSION: String(upgraded.to),
-                SUPERUSER: settings.superuserName,
-              }
-            : {}),
+          ADOPT_VOLUME: settings.adoptVolume ? "on" : "off",
           LABELS: JSON.stringify(stackLabels(args.labels)),
           PROGRAM_ENVIRONMENT: JSON.stringify(programEnvironment(settings)),
           ...(copy
@@ -92,14 +83,10 @@ export class RestoredVolume extends pulumi.ComponentResource {
             : {}),
         },
         // Not in the environment, which preview hides as a whole where there is a password in it.
-        stdin: pulumi.jsonStringify(
-          upgraded
-            ? { superuser: args.superuserPassword }
-            : {
-                passwords: args.passwords,
-                ...(copy ? { copy: { config: copy.config, key: copy.encryption ? args.copyKey : "" } } : {}),
-              },
-        ),
+        stdin: pulumi.jsonStringify({
+          passwords: args.passwords,
+          ...(copy ? { copy: { config: copy.config, key: copy.encryption ? args.copyKey : "" } } : {}),
+        }),
       },
       // Done is done: what the settings are later is none of its business.
       { parent: this, protect: false, ignoreChanges: ["environment", "stdin"] },
