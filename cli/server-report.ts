@@ -53,7 +53,19 @@ const slowest = 5;
 
 /** Asks as the monitor, who reads statistics and settings, and no rows. */
 export async function readServerReport(outputs: StackOutputs): Promise<ServerReport> {
-  const client = monitorClient(outputs);
+  const { monitor } = outputs.connections;
+  const { ca } = outputs.tls;
+  const client = new pg.Client({
+    host: monitor.host.host,
+    port: monitor.host.port,
+    user: monitor.username,
+    password: monitor.password,
+    database: monitor.database,
+    ssl: ca === undefined ? false : { ca },
+    application_name: "db status",
+    connectionTimeoutMillis: answerTime,
+    query_timeout: answerTime,
+  });
   try {
     await client.connect();
     const [facts] = (await client.query(factsSql)).rows;
@@ -70,23 +82,6 @@ export async function readServerReport(outputs: StackOutputs): Promise<ServerRep
   } finally {
     await client.end().catch(() => {});
   }
-}
-
-/** The caller connects it, and ends it. */
-export function monitorClient(outputs: Pick<StackOutputs, "connections" | "tls">): pg.Client {
-  const { monitor } = outputs.connections;
-  const { ca } = outputs.tls;
-  return new pg.Client({
-    host: monitor.host.host,
-    port: monitor.host.port,
-    user: monitor.username,
-    password: monitor.password,
-    database: monitor.database,
-    ssl: ca === undefined ? false : { ca },
-    application_name: "db status",
-    connectionTimeoutMillis: answerTime,
-    query_timeout: answerTime,
-  });
 }
 
 const factsSql = `

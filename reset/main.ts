@@ -20,7 +20,6 @@ const {
   STACK = "",
   INITDB_DIR = "",
   SEEDS,
-  RESTORED = "",
 } = process.env;
 
 try {
@@ -47,7 +46,6 @@ try {
       initdbFolder: INITDB_DIR,
       seedsFolder: seedFolder(SEEDS),
     }),
-    restored: RESTORED === "on",
     log: (line) => console.log(line),
   });
   await writeServerFile(STACK, connections);

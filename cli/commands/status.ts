@@ -3,7 +3,6 @@ import { settingKeys } from "../../components/settings/schema.ts";
 import { readInput } from "../../migrator/input.ts";
 import { readStatus } from "../../migrator/status.ts";
 import { formatAge, formatBytes, formatTable } from "../amounts.ts";
-import { type BackupReport, noBackups, readBackups } from "../backup-report.ts";
 import { exitCode } from "../errors.ts";
 import { migratorVariables, stackSettings } from "../migrator-variables.ts";
 import { projectRoot } from "../project.ts";
@@ -40,6 +39,11 @@ export interface StatusReport {
   readonly seeds: string | undefined;
   readonly backups: BackupReport;
   readonly problem: string | undefined;
+}
+
+/** `newest`: ISO 8601; undefined: there is none. */
+export interface BackupReport {
+  readonly newest: string | undefined;
 }
 
 export async function status(stack: string, options: { readonly json?: true }): Promise<void> {
@@ -80,7 +84,7 @@ async function readReport(
     server: undefined,
     migrations: undefined,
     seeds,
-    backups: noBackups,
+    backups: await readBackups(),
     problem: undefined,
     ...asked,
   };
@@ -89,11 +93,10 @@ async function readReport(
 async function ask(
   stack: string,
   outputs: StackOutputs,
-): Promise<Pick<StatusReport, "backups" | "migrations" | "server">> {
+): Promise<Pick<StatusReport, "migrations" | "server">> {
   // One after the other: the sessions that read migrations are not to be counted.
   const server = await readServerReport(outputs);
-  const [migrations, backups] = await Promise.all([readMigrations(stack, outputs), readBackups(outputs)]);
-  return { server, migrations, backups };
+  return { server, migrations: await readMigrations(stack, outputs) };
 }
 
 /** As the migrator: only the owner reads the record. */
@@ -116,6 +119,11 @@ async function readMigrations(stack: string, outputs: StackOutputs): Promise<Sta
     pending: found.migrations.filter(({ state }) => state === "pending").map(({ name }) => name),
     problems: found.problems,
   };
+}
+
+/** No environment makes backups yet. */
+async function readBackups(): Promise<BackupReport> {
+  return { newest: undefined };
 }
 
 /** @param now In milliseconds since 1970. */
@@ -168,16 +176,9 @@ function migrations({ applied, newest, pending }: NonNullable<StatusReport["migr
   return `${inPlace}, ${pending.length} pending: ${pending.join(", ")}`;
 }
 
-function backups({ backups: found, lifetime, problem }: StatusReport, now: number): string {
-  const { drill, kind, made, newest } = found;
-  if (lifetime === "ephemeral") return "none: the data is in memory";
-  if (!made) return problem === undefined ? "none: the setting backups is false" : "not known";
-  const tried =
-    drill === undefined
-      ? "no restore tried yet"
-      : `a restore ${drill.ok ? "succeeded" : "FAILED"} ${ageOf(drill.ended, now)} ago, in ${Math.round(drill.seconds)} s`;
-  if (newest === undefined) return `no base backup yet; ${tried}`;
-  return `the newest base backup (${kind}) is of ${ageOf(newest, now)} ago; ${tried}`;
+function backups({ backups: { newest }, lifetime }: StatusReport, now: number): string {
+  if (newest !== undefined) return `the newest ${ageOf(newest, now)} ago`;
+  return lifetime === "ephemeral" ? "none: the data is in memory" : "no backups";
 }
 
 function sessions({ connections }: ServerReport): string[][] {

@@ -28,8 +28,6 @@ export function stackOutputs(overrides: Partial<StackOutputs> = {}): StackOutput
     containerName: "postgres-environments-development-postgres",
     networkName: "postgres-environments-development",
     volumeName: undefined,
-    backupRepository: undefined,
-    backupConnection: undefined,
     ...overrides,
   };
 }
