@@ -1,12 +1,15 @@
 import * as pulumi from "@pulumi/pulumi";
+import { planData } from "./components/backups/planned-data.ts";
 import { planMigrations } from "./components/migrations/planned-migrations.ts";
 import { PostgresEnvironment } from "./components/postgres-environment.ts";
 import { readSettings } from "./components/read-settings.ts";
 
 const settings = readSettings();
+const data = await planData(settings);
 const environment = new PostgresEnvironment("postgres", {
   settings,
-  migrations: await planMigrations(settings),
+  data,
+  migrations: await planMigrations(settings, { restoring: data.pending }),
 });
 const { app } = environment.connections;
 
@@ -31,3 +34,15 @@ export const volumeName = environment.server.volumeName ?? null;
 export const migrations = environment.migrations;
 /** For the next preview: what it can know without a connection to the database. */
 export const migrationsRecord = environment.migrationsRecord;
+/** Where the backups are: a volume's name or a host's folder. Null, as those below, in development. */
+export const backupRepository = environment.backups?.repository ?? null;
+/** As in connections, for whoever makes backups and restore points. */
+export const backupConnection = environment.backupConnection
+  ? pulumi.secret(environment.backupConnection)
+  : null;
+/** Without it, nothing can be restored from the encrypted copy off the host. */
+export const backupCopyKey = environment.backupCopyKey ? pulumi.secret(environment.backupCopyKey) : null;
+/** For the next update: how often the data was restored, by which setting, and whether the stack began with a backup. */
+export const dataGeneration = environment.dataGeneration ?? null;
+export const restored = environment.restored ?? null;
+export const adopted = environment.adopted ?? null;

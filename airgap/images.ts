@@ -13,15 +13,52 @@ export const airgapLabel = "postgresql-environments.airgap";
 /** What a stand-in image was made from, to make it again when that changes. */
 const sourcesLabel = "postgresql-environments.airgap.sources";
 
-const folder = join(project, "airgap", "image");
-
-/** What a PostgreSQL image is made from where it can't be pulled. */
+/** What an image is made from where it can't be pulled. */
 export interface StandInImage {
   readonly name: string;
-  /** PostgreSQL's major version. */
+  /** What is in it, and the folder of its Dockerfile. */
+  readonly program: "postgres" | "rclone";
+  /** PostgreSQL's major version; empty for rclone, of which a Debian release has just one. */
   readonly major: string;
   /** The Debian release that has it. */
   readonly suite: string;
+}
+
+/** How each kind of image is made from Debian's packages. */
+const recipes: Readonly<Record<StandInImage["program"], Recipe>> = {
+  postgres: {
+    title: "PostgreSQL",
+    folder: join(project, "airgap", "image"),
+    bootstrapArguments: postgresBootstrap,
+    versionCommand: ({ major }) => [
+      "dpkg-query",
+      "--show",
+      `--showformat=\${Version}`,
+      `postgresql-${major}`,
+    ],
+    buildArguments: postgresBuildArguments,
+  },
+  rclone: {
+    title: "rclone",
+    folder: join(project, "airgap", "image-rclone"),
+    bootstrapArguments: rcloneBootstrap,
+    // Its packages are unpacked without dpkg's own records.
+    versionCommand: () => ["/usr/bin/rclone", "version"],
+    buildArguments: () => ({}),
+  },
+};
+
+interface Recipe {
+  /** What people call the program. */
+  readonly title: string;
+  /** Has the Dockerfile and what it copies. */
+  readonly folder: string;
+  /** mmdebstrap's, without the archive's name. Part of the digest of sources: a change builds every such image anew. */
+  bootstrapArguments(image: StandInImage): string[];
+  /** Its first line has the version in it. */
+  versionCommand(image: StandInImage): string[];
+  /** Of the Dockerfile, beside ROOT and VERSION. */
+  buildArguments(image: StandInImage): Readonly<Record<string, string>>;
 }
 
 /** PostgreSQL's major version in each Debian release. */
@@ -32,12 +69,19 @@ const majorIn: Readonly<Record<string, string>> = {
   forky: "18",
 };
 
-/** @param name As in `postgres:17-trixie` or `postgres:17`. @returns Undefined where nothing stands in for it. */
+/**
+ * @param name As in `postgres:17-trixie`, `postgres:17` or `rclone/rclone:1.75.0`.
+ * @returns Undefined where nothing stands in for it.
+ */
 export function standInFor(name: string): StandInImage | undefined {
+  // Whatever the version: Debian's is older than any that one would choose, and the program needs nothing newer.
+  if (/^(?:docker\.io\/)?rclone\/rclone:1\.\d+(?:\.\d+)?$/.test(name)) {
+    return { name, program: "rclone", major: "", suite: "trixie" };
+  }
   const match = /^(?:docker\.io\/)?(?:library\/)?postgres:(\d+)(?:\.\d+)?(?:-([a-z]+))?$/.exec(name);
   const [, major, wanted] = match ?? [];
   const suite = Object.keys(majorIn).find((each) => majorIn[each] === major && (!wanted || wanted === each));
-  return major && suite ? { name, major, suite } : undefined;
+  return major && suite ? { name, program: "postgres", major, suite } : undefined;
 }
 
 /** Milliseconds that a pull may be silent before the registry counts as out of reach. */
@@ -67,7 +111,9 @@ export async function prepareImage(
   const problem = mayPull ? await pull(reporter, name) : "stand-ins were asked for";
   if (problem === undefined) return true;
   if (options.genuine === true || !spec || !sources) {
-    const standIns = spec ? "" : " Stand-ins can be made for postgres:17-trixie and postgres:15-bookworm.";
+    const standIns = spec
+      ? ""
+      : " Stand-ins can be made for postgres:17-trixie, postgres:15-bookworm and rclone/rclone:1.75.0.";
     throw new UserError(`The image ${name} can't be pulled: ${problem}`, {
       next: `Check the image's name and the way to its registry, or load it into the Docker Engine by hand.${standIns}`,
       exitCode: exitCode.missing,
@@ -125,7 +171,7 @@ const dpkgOptions = [
   "force-confold",
 ];
 
-function bootstrapArguments(image: StandInImage): string[] {
+function postgresBootstrap(image: StandInImage): string[] {
   return [
     "--variant=minbase",
     `--include=${packagesOf(image).join()}`,
@@ -140,13 +186,32 @@ function bootstrapArguments(image: StandInImage): string[] {
   ];
 }
 
+function postgresBuildArguments({ major }: StandInImage): Record<string, string> {
+  const data = Number(major) >= 18 ? `/var/lib/postgresql/${major}/docker` : "/var/lib/postgresql/data";
+  return { MAJOR: major, PGDATA: data, VOLUME: Number(major) >= 18 ? "/var/lib/postgresql" : data };
+}
+
+/** The genuine image is Alpine with one program: no more than that is unpacked, without Debian's own userland. */
+function rcloneBootstrap({ suite }: StandInImage): string[] {
+  return [
+    "--variant=extract",
+    "--include=base-files,busybox-static,ca-certificates,rclone,tzdata",
+    ...[...dpkgOptions, "path-exclude=/usr/lib/*/gconv/*", "path-exclude=/usr/share/perl*"].map(
+      (option) => `--dpkgopt=${option}`,
+    ),
+    '--aptopt=Acquire::Languages "none"',
+    '--aptopt=APT::Install-Recommends "false"',
+    suite,
+  ];
+}
+
 /** A digest of what an image's root file system is made from. */
 function rootOf(image: StandInImage): Promise<string> {
-  return digest([], JSON.stringify(bootstrapArguments(image)));
+  return digest([], JSON.stringify(recipes[image.program].bootstrapArguments(image)));
 }
 
 async function sourcesOf(image: StandInImage): Promise<string> {
-  return digest([folder], await rootOf(image));
+  return digest([recipes[image.program].folder], await rootOf(image));
 }
 
 /**
@@ -155,31 +220,15 @@ async function sourcesOf(image: StandInImage): Promise<string> {
  */
 async function build(reporter: StepReporter, image: StandInImage, sources: string): Promise<void> {
   await installBootstrap(reporter);
+  const recipe = recipes[image.program];
   await runStep(reporter, `Building a stand-in for the image ${image.name}`, async (step) => {
     try {
-      const root = `postgresql-environments-airgap:${image.suite}-${image.major}-${await rootOf(image)}`;
+      const kind = image.major || image.program;
+      const root = `postgresql-environments-airgap:${image.suite}-${kind}-${await rootOf(image)}`;
       if (!(await labelsOf(root))) await importRoot(image, root, step.progress);
-      const server = `postgresql-${image.major}`;
-      const inspect = [
-        "run",
-        "--rm",
-        "--network=none",
-        root,
-        "dpkg-query",
-        "--show",
-        `--showformat=\${Version}`,
-        server,
-      ];
-      const version = await run("docker", inspect);
-      const data =
-        Number(image.major) >= 18 ? `/var/lib/postgresql/${image.major}/docker` : "/var/lib/postgresql/data";
-      const settings = {
-        ROOT: root,
-        MAJOR: image.major,
-        VERSION: version,
-        PGDATA: data,
-        VOLUME: Number(image.major) >= 18 ? "/var/lib/postgresql" : data,
-      };
+      const ask = ["run", "--rm", "--network=none", root, ...recipe.versionCommand(image)];
+      const version = (await run("docker", ask)).split("\n")[0]?.replace(/^rclone v/, "") ?? "";
+      const settings = { ROOT: root, VERSION: version, ...recipe.buildArguments(image) };
       await run(
         "docker",
         [
@@ -187,11 +236,11 @@ async function build(reporter: StepReporter, image: StandInImage, sources: strin
           ...Object.entries(settings).map(([name, value]) => `--build-arg=${name}=${value}`),
           `--label=${sourcesLabel}=${sources}`,
           `--tag=${image.name}`,
-          folder,
+          recipe.folder,
         ],
         { onLine: (line) => line.startsWith("Step ") && step.progress(line) },
       );
-      return { result: undefined, note: `PostgreSQL ${version} from Debian ${image.suite}` };
+      return { result: undefined, note: `${recipe.title} ${version} from Debian ${image.suite}` };
     } catch (error) {
       if (!(error instanceof CommandFailed)) throw error;
       throw new UserError(`The stand-in for the image ${image.name} could not be built. ${error.message}`, {
@@ -210,15 +259,19 @@ async function importRoot(
 ): Promise<void> {
   await mkdir(unfinished, { recursive: true });
   // A file, not a pipe: docker import takes the archive of a bootstrap that failed for an image.
-  const archive = join(unfinished, `${image.suite}-${image.major}.tar`);
+  const archive = join(unfinished, `${image.suite}-${image.major || image.program}.tar`);
   const mirror = await debianMirror();
-  await run("mmdebstrap", [...bootstrapArguments(image), archive, ...(mirror ? [mirror] : [])], {
-    nice: true,
-    env: { TMPDIR: unfinished },
-    onLine: (line) => {
-      if (line.startsWith("I: ") && !line.includes("hook")) progress(line.slice(3));
+  await run(
+    "mmdebstrap",
+    [...recipes[image.program].bootstrapArguments(image), archive, ...(mirror ? [mirror] : [])],
+    {
+      nice: true,
+      env: { TMPDIR: unfinished },
+      onLine: (line) => {
+        if (line.startsWith("I: ") && !line.includes("hook")) progress(line.slice(3));
+      },
     },
-  });
+  );
   progress("importing the archive");
   await run("docker", ["import", `--change=LABEL ${airgapLabel}=1`, archive, root]);
   await rm(archive);

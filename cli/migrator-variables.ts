@@ -6,12 +6,19 @@ import { readStateBackend } from "./state-backend.ts";
 /** The variables with which `pulumi up` runs the migrator, as far as the command line needs them. */
 export async function migratorVariables(
   stack: string,
-  { connections, lifetime, tls }: Pick<StackOutputs, "connections" | "lifetime" | "tls">,
+  {
+    backupConnection,
+    connections,
+    lifetime,
+    tls,
+  }: Pick<StackOutputs, "connections" | "lifetime" | "tls"> & Partial<Pick<StackOutputs, "backupConnection">>,
 ): Promise<Record<string, string | undefined>> {
   const setting = await stackSettings(stack);
-  const { source } = connections.migrator.host;
+  const verified = (source: string) =>
+    tls.ca === undefined ? source : source.replace("sslmode=require", "sslmode=verify-full");
   return {
-    DB_SOURCE: tls.ca === undefined ? source : source.replace("sslmode=require", "sslmode=verify-full"),
+    DB_SOURCE: verified(connections.migrator.host.source),
+    RESTORE_POINT_SOURCE: backupConnection && verified(backupConnection.host.source),
     DB_SSLROOTCERT_PEM: tls.ca,
     MIGRATIONS_DIR: setting("migrationsFolder"),
     MIGRATIONS_SCHEMA: setting("schemaName"),

@@ -161,6 +161,7 @@ Examples:
   addReset(program);
   addTestdb(program);
   addStacks(program);
+  addBackup(program);
 
   for (const command of allCommands(program)) command.exitOverride();
   return program;
@@ -450,7 +451,7 @@ function addStacks(program: Command): void {
       "after",
       `
 AGE is that of the server's container, USED the time since the stack was last changed or started, DATA the size of
-the data directory, MEMORY what the container takes, data in memory included.
+the data directory, MEMORY what the container takes, data in memory included, BACKUP the age of the newest base backup.
 
 States: running, starting, unhealthy, stopped; gone (its container is), destroyed, never up; left over (it is in
 Docker, and no state knows of it any more).
@@ -531,6 +532,94 @@ Examples:
 ${exitCodes}`,
     )
     .action(async (stack, options) => (await import("./commands/logs.ts")).logs(stack, options));
+}
+
+function addBackup(program: Command): void {
+  const backup = program
+    .command("backup")
+    .summary("look at backups, take one, check them, prove that they restore")
+    .description(
+      "Works on the backups of an environment that keeps its data, in their containers on this host. Needs no passphrase. docs/backups.md tells what is backed up when.",
+    )
+    .addHelpText("after", exitCodes);
+
+  const subcommand = (name: string, summary: string, description: string, example: string) =>
+    backup
+      .command(name)
+      .summary(summary)
+      .description(description)
+      .argument("[stack]", "the environment", stackName, "production")
+      .option("--json", "print the result as JSON; progress goes to standard error")
+      .addHelpText("after", `\nExample:\n  ${example}\n${exitCodes}`);
+
+  subcommand(
+    "list",
+    "show what there is, and how far back it goes",
+    "Prints the base backups, the moments between which everything can be restored, restore points, how far the newest of these is behind, and what the last restore for trial gave.",
+    "./db backup list",
+  ).action(async (stack, options) => (await import("./commands/backup.ts")).show("list", stack, options));
+  subcommand(
+    "now",
+    "take a base backup now",
+    "Takes a base backup beside those on schedule, and waits until all that a restore of it needs is in the repository.",
+    "./db backup now production --full",
+  )
+    .option("--full", "with everything, not only what changed since the one before")
+    .action(async (stack, options) => (await import("./commands/backup.ts")).now(stack, options));
+  subcommand(
+    "check",
+    "say whether all is well",
+    "Names each problem: nothing is received, a backup is too old, the last restore failed, space runs out. Ends with 1 where there is one.",
+    "./db backup check || echo 'look at it'",
+  ).action(async (stack, options) => (await import("./commands/backup.ts")).show("check", stack, options));
+  subcommand(
+    "verify",
+    "read all of it, and name what is damaged or missing",
+    "Compares every file with its checksum, and looks for gaps in the WAL. With an id, extracts that backup and compares each of its files too.",
+    "./db backup verify production",
+  )
+    .argument("[id]", "a base backup, as ./db backup list has it")
+    .action(async (stack, id, options) => (await import("./commands/backup.ts")).verify(stack, id, options));
+  subcommand(
+    "drill",
+    "restore the newest moment to a throwaway server, check it and time it",
+    "Does now what happens on schedule. The environment itself is not touched.",
+    "./db backup drill production --json",
+  ).action(async (stack, options) => (await import("./commands/backup.ts")).drill(stack, options));
+
+  program
+    .command("restore")
+    .summary("restore a backup beside an environment, to look at it")
+    .description(
+      "Restores a stack's data as it was at some moment, into an empty folder or a server that only this host's docker command reaches. The environment itself is not touched.",
+    )
+    .argument("[stack]", "the environment", stackName, "production")
+    .option("--to <target>", "a time with its zone, a restore point's name, a log position, or latest")
+    .option("--backup <id>", "begin with this base backup (default: the newest that is old enough)")
+    .option("--timeline <number>", "follow this timeline (default: the newest)", lineCount)
+    .option("--into <folder>", "put the data directory into this folder, which is empty or not there yet")
+    .option("--server", "start a server on it, and say how to get in and how to remove it")
+    .option("--list-volumes", "only show the data volumes that the stack has had, and how to remove old ones")
+    .option("--json", "print the result as JSON; progress goes to standard error")
+    .addHelpText(
+      "after",
+      `
+To bring the environment itself back, use its setting, and Pulumi. The data goes to a new volume; the old one is kept:
+  pulumi config set -s production --path restore.time 2026-11-25T12:30:00Z
+  pulumi preview -s production      # says from when the data will be, and what will be lost
+  pulumi up -s production
+In the place of restore.time: restore.name 'before 0007_order_number_required', restore.lsn 0/5000060, or
+restore.latest true. Removing the setting later changes nothing. docs/backups.md has the rest, such as another stack's
+data, and the same for a host that has lost everything.
+
+Examples:
+  ./db restore production --to 2026-11-25T12:30:00Z --server
+  ./db restore production --to 'before 0007_order_number_required' --server
+  ./db restore production --to latest --into /mnt/restored
+  ./db restore production --list-volumes
+${exitCodes}`,
+    )
+    .action(async (stack, options) => (await import("./commands/restore.ts")).restore(stack, options));
 }
 
 function age(text: string): string {

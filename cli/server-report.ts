@@ -53,19 +53,7 @@ const slowest = 5;
 
 /** Asks as the monitor, who reads statistics and settings, and no rows. */
 export async function readServerReport(outputs: StackOutputs): Promise<ServerReport> {
-  const { monitor } = outputs.connections;
-  const { ca } = outputs.tls;
-  const client = new pg.Client({
-    host: monitor.host.host,
-    port: monitor.host.port,
-    user: monitor.username,
-    password: monitor.password,
-    database: monitor.database,
-    ssl: ca === undefined ? false : { ca },
-    application_name: "db status",
-    connectionTimeoutMillis: answerTime,
-    query_timeout: answerTime,
-  });
+  const client = monitorClient(outputs);
   try {
     await client.connect();
     const [facts] = (await client.query(factsSql)).rows;
@@ -82,6 +70,23 @@ export async function readServerReport(outputs: StackOutputs): Promise<ServerRep
   } finally {
     await client.end().catch(() => {});
   }
+}
+
+/** The caller connects it, and ends it. */
+export function monitorClient(outputs: Pick<StackOutputs, "connections" | "tls">): pg.Client {
+  const { monitor } = outputs.connections;
+  const { ca } = outputs.tls;
+  return new pg.Client({
+    host: monitor.host.host,
+    port: monitor.host.port,
+    user: monitor.username,
+    password: monitor.password,
+    database: monitor.database,
+    ssl: ca === undefined ? false : { ca },
+    application_name: "db status",
+    connectionTimeoutMillis: answerTime,
+    query_timeout: answerTime,
+  });
 }
 
 const factsSql = `

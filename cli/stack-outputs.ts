@@ -29,6 +29,9 @@ const outputs = z.object({
   containerName: z.string(),
   networkName: z.string(),
   volumeName: optionalText,
+  /** Undefined: nothing is backed up. */
+  backupRepository: optionalText,
+  backupConnection: connection.nullish().transform((value) => value ?? undefined),
 });
 
 /** What index.ts exports, as `pulumi stack output --json --show-secrets` prints it. */

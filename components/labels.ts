@@ -69,5 +69,9 @@ export function parseCheckoutMark(label: string): CheckoutMark | undefined {
 
 /** Major version of the data in a volume, recorded when the volume is made. */
 export const majorVersionLabel = `${prefix}.major-version`;
+/** Of a volume that was made from a backup: which in the line of the stack's volumes it is, from 1 on. */
+export const generationLabel = `${prefix}.generation`;
+/** Beside it: the setting that it was made by (`formatRestore`). */
+export const restoredLabel = `${prefix}.restored`;
 /** Hash of what Docker can only take at a container's creation but the plugin would change silently. */
 export const configurationLabel = `${prefix}.configuration`;

@@ -2,6 +2,9 @@ import * as pulumi from "@pulumi/pulumi";
 import { InputError } from "../migrator/errors.ts";
 import { readSeeds, type SeedFile } from "../reset/seed-files.ts";
 import { DatabaseAccess } from "./access/database-access.ts";
+import { Backups } from "./backups/backups.ts";
+import { type DataGeneration, formatRestore } from "./backups/data-generation.ts";
+import { RestoredDatabase } from "./backups/restored-database.ts";
 import { ServerCertificates } from "./certificates/server-certificates.ts";
 import { connectionUrl, type LoginConnection, loginConnection } from "./connections.ts";
 import { Credentials } from "./credentials/credentials.ts";
@@ -9,12 +12,19 @@ import type { PlannedMigrations } from "./migrations/planned-migrations.ts";
 import { SchemaMigrations } from "./migrations/schema-migrations.ts";
 import { maintenanceDatabase, roleNames } from "./names.ts";
 import { protectResources } from "./protection.ts";
-import { networkAlias, PostgresServer, serverPort } from "./server/postgres-server.ts";
+import {
+  networkAlias,
+  PostgresServer,
+  persistentPrefix,
+  serverPort,
+  stackObjectLabels,
+} from "./server/postgres-server.ts";
 import type { Settings } from "./settings.ts";
 
 export interface PostgresEnvironmentArgs {
   readonly settings: Settings;
   readonly migrations: PlannedMigrations;
+  readonly data: DataGeneration;
 }
 
 /** A complete PostgreSQL environment: server, roles, database, schema. */
@@ -31,13 +41,23 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
   /** PEM of the authority that signed the server's certificate; undefined: no TLS. */
   readonly ca: pulumi.Output<string> | undefined;
   readonly server: PostgresServer;
+  /** Of the login that makes backups and restore points. Undefined: nothing is backed up. */
+  readonly backupConnection: pulumi.Output<LoginConnection> | undefined;
+  /** Key of the copy of the backups; undefined: there is none, or it is not encrypted. */
+  readonly backupCopyKey: pulumi.Output<string> | undefined;
+  /** Undefined: nothing is backed up. */
+  readonly backups: Backups | undefined;
+  /** For the next update: see `decideGeneration`. Undefined in an ephemeral environment. */
+  readonly dataGeneration: pulumi.Output<number> | undefined;
+  readonly restored: pulumi.Output<string> | undefined;
+  readonly adopted: pulumi.Output<true> | undefined;
   /** Names of the migrations that are in place. */
   readonly migrations: pulumi.Output<readonly string[]>;
   /** What a preview must know of them; null in an ephemeral environment. */
   readonly migrationsRecord: pulumi.Output<string | null>;
 
   constructor(name: string, args: PostgresEnvironmentArgs, opts?: pulumi.ComponentResourceOptions) {
-    const { migrations, settings } = args;
+    const { data, migrations, settings } = args;
     super(
       "postgresql-environments:index:PostgresEnvironment",
       name,
@@ -49,30 +69,36 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
     );
     const roles = roleNames(settings.appName);
     const seedFiles = readSeedFiles(settings);
-    const { passwords } = new Credentials(
+    const { backupCopyKey, passwords } = new Credentials(
       `${name}-credentials`,
-      { superuserPassword: settings.superuserPassword },
+      {
+        superuserPassword: settings.superuserPassword,
+        backedUp: settings.backup !== undefined,
+        backupCopyKey: settings.backup?.copy?.key,
+      },
       { parent: this },
     );
 
     const certificates = settings.tls ? this.certificatesOf(name, settings) : undefined;
     this.ca = certificates?.ca;
 
+    const logins = {
+      [roles.migrator]: passwords.migrator,
+      [roles.appA]: passwords.appA,
+      [roles.reader]: passwords.reader,
+      [roles.monitor]: passwords.monitor,
+      [roles.backup]: passwords.backup,
+    };
     this.server = new PostgresServer(
       name,
       {
         settings,
         superuserPassword: passwords.superuser,
         certificate: certificates,
-        adoptedPasswords: settings.adoptVolume
-          ? {
-              [roles.migrator]: passwords.migrator,
-              [roles.appA]: passwords.appA,
-              [roles.reader]: passwords.reader,
-              [roles.monitor]: passwords.monitor,
-              [roles.backup]: passwords.backup,
-            }
-          : {},
+        adoptedPasswords: settings.adoptVolume ? logins : {},
+        data,
+        restoredPasswords: logins,
+        backupCopyKey,
       },
       { parent: this },
     );
@@ -91,18 +117,21 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       monitor: login(roles.monitor, passwords.monitor),
       superuser: login(settings.superuserName, passwords.superuser, maintenanceDatabase),
     };
+    if (settings.backup) this.backupConnection = login(roles.backup, passwords.backup);
 
-    const migratorEnvironment = {
-      DB_SOURCE: pulumi.all([passwords.migrator, this.server.port]).apply(([password, port]) =>
+    const verified = (username: string, password: pulumi.Output<string>) =>
+      pulumi.all([password, this.server.port]).apply(([known, port]) =>
         connectionUrl({
-          username: roles.migrator,
-          password,
+          username,
+          password: known,
           host: settings.host,
           port,
           database: settings.databaseName,
           sslMode: settings.tls ? "verify-full" : "disable",
         }),
-      ),
+      );
+    const migratorEnvironment = {
+      DB_SOURCE: verified(roles.migrator, passwords.migrator),
       ...(this.ca ? { DB_SSLROOTCERT_PEM: this.ca } : {}),
     };
     const access = new DatabaseAccess(
@@ -122,12 +151,52 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
         schemaName: settings.schemaName,
         extensions: settings.extensions,
         migratorEnvironment,
-        adopt: settings.adoptVolume,
+        backups: settings.backup !== undefined,
+        adopt: data.adopt,
         livesWith,
         after: [this.server.ready],
       },
       { parent: this },
     );
+
+    this.backups =
+      settings.backup &&
+      backupCopyKey &&
+      new Backups(
+        `${name}-backups`,
+        {
+          settings,
+          backup: settings.backup,
+          prefix: persistentPrefix(),
+          labels: (role) => stackObjectLabels(settings, role),
+          networkName: this.server.networkName,
+          image: this.server.image,
+          server: endpoints.network,
+          serverId: this.server.container.id,
+          password: passwords.backup,
+          copyKey: backupCopyKey,
+          ca: this.ca,
+          after: access.ready,
+        },
+        { parent: this },
+      );
+    if (settings.backup?.copy?.encryption) this.backupCopyKey = backupCopyKey;
+
+    const rows =
+      settings.restore && settings.lifetime === "ephemeral"
+        ? new RestoredDatabase(
+            `${name}-restored`,
+            {
+              settings,
+              restore: settings.restore,
+              containerName: this.server.containerName,
+              labels: stackObjectLabels(settings, "restore"),
+              livesWith,
+              after: access.ready,
+            },
+            { parent: this },
+          )
+        : undefined;
 
     const { applied, recorded } = new SchemaMigrations(
       `${name}-migrations`,
@@ -151,14 +220,29 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
                 initdbFolder: settings.initdbFolder,
                 seeds: settings.seeds,
                 seedFiles,
+                restored: rows !== undefined,
               }
             : undefined,
-        after: access.ready,
+        dataGeneration: data.generation,
+        restorePoints: this.backups && verified(roles.backup, passwords.backup),
+        // With a backup there is a way back from the first migration on.
+        after: [
+          ...access.ready,
+          ...(this.backups ? [this.backups.ready] : []),
+          ...(rows ? [rows.copied] : []),
+        ],
       },
       { parent: this },
     );
     this.migrations = applied;
     this.migrationsRecord = recorded;
+    if (settings.lifetime === "persistent") {
+      const { adopt, generation, restored } = data;
+      // Not before all is done: a failed update leaves the record as it was.
+      this.dataGeneration = applied.apply(() => generation);
+      if (restored) this.restored = applied.apply(() => formatRestore(restored));
+      if (restored && adopt) this.adopted = applied.apply(() => true as const);
+    }
     this.registerOutputs();
   }
 

@@ -14,13 +14,14 @@ const replacedInNormalLife = new Set([
 ]);
 
 /**
- * Protects every resource below a component but those that are replaced in normal life.
+ * Protects every resource below a component but those that are replaced in normal life, by their
+ * type or because they say so themselves (`protect: false`).
  *
  * One by one, and not by `protect` on the component: older language hosts lose a child's `protect: false` on the way
  * to the engine, which then hands the parent's protection down. Not on the volume alone: `pulumi destroy` would first
  * drop everything inside the database.
  */
 export const protectResources: pulumi.ResourceTransformation = ({ type, props, opts }) =>
-  type.startsWith("postgresql-environments:") || replacedInNormalLife.has(type)
+  type.startsWith("postgresql-environments:") || replacedInNormalLife.has(type) || opts.protect === false
     ? undefined
     : { props, opts: { ...opts, protect: true } };

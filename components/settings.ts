@@ -2,7 +2,7 @@ import type * as pulumi from "@pulumi/pulumi";
 import { type MajorVersion, majorVersionOfImage, supportedMajorVersions } from "./settings/image.ts";
 import { type HealthCheck, type Lifetime, type ProfileName, profiles } from "./settings/profiles.ts";
 import { type RawSettings, type SettingKey, type SettingName, settingKeys } from "./settings/schema.ts";
-import { parseSize } from "./settings/units.ts";
+import { parseAge, parseSize } from "./settings/units.ts";
 
 /** An extension of the application's database. */
 export interface ExtensionSetting {
@@ -19,6 +19,42 @@ export interface OwnCertificate {
   readonly key: pulumi.Output<string>;
   readonly ca: string;
 }
+
+/** The copy of the backups off the host. */
+export interface CopySettings {
+  /** An rclone.conf with one remote. */
+  readonly config: pulumi.Output<string>;
+  /** Folder in that remote. */
+  readonly path: string;
+  /** Seconds. */
+  readonly every: number;
+  readonly encryption: boolean;
+  /** Undefined: generated. */
+  readonly key: pulumi.Output<string> | undefined;
+}
+
+/** How an environment is backed up. Ages are in seconds. */
+export interface BackupSettings {
+  /** Of the Docker host; undefined: a volume. */
+  readonly folder: string | undefined;
+  readonly every: number;
+  readonly fullEvery: number;
+  readonly window: number;
+  /** Full base backups that are kept whatever their age. */
+  readonly minimum: number;
+  readonly synchronous: boolean;
+  /** Bytes of WAL. */
+  readonly walLimit: number;
+  /** 0: never. */
+  readonly drillEvery: number;
+  readonly drillQuery: string | undefined;
+  readonly final: boolean;
+  /** Undefined: the backups stay on the host. */
+  readonly copy: CopySettings | undefined;
+}
+
+/** What the data is to be restored from, and to: one of time, name, lsn and latest. */
+export type RestoreSetting = NonNullable<RawSettings["restore"]>;
 
 /** Everything that a stack's settings decide, checked and complete. Sizes are in bytes, durations in seconds. */
 export interface Settings {
@@ -62,6 +98,9 @@ export interface Settings {
   readonly tls: boolean;
   readonly sslMode: "disable" | "require";
   readonly ownCertificate: OwnCertificate | undefined;
+  /** Undefined: the environment is not backed up. */
+  readonly backup: BackupSettings | undefined;
+  readonly restore: RestoreSetting | undefined;
   /** As the setting has it; undefined: for ever. */
   readonly keepFor: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
@@ -236,6 +275,8 @@ function complete(
       "allowDataLoss: has no effect with profile development, whose data is thrown away anyway. Fix: pulumi config rm allowDataLoss",
     );
   }
+  const backedUp = raw.backups ?? profile.backups;
+  rejectBackupSettings(raw, { persistent, backedUp, serverSettings }, reject);
   const extensionNames = (raw.extensions ?? []).map((entry) =>
     typeof entry === "string" ? entry : entry.name,
   );
@@ -284,9 +325,152 @@ function complete(
       raw.tlsCertificate !== undefined && raw.tlsKey !== undefined && raw.tlsCa !== undefined
         ? { certificate: raw.tlsCertificate, key: secret(raw.tlsKey), ca: raw.tlsCa }
         : undefined,
+    backup: backedUp ? backupSettings(raw, secret) : undefined,
+    restore: raw.restore,
     keepFor: raw.keepFor,
     labels: raw.labels ?? {},
   };
+}
+
+function backupSettings(raw: RawSettings, secret: typeof pulumi.secret): BackupSettings {
+  const seconds = (text: string) => (parseAge(text) ?? 0) / 1000;
+  return {
+    folder: raw.backupFolder,
+    every: seconds(raw.backupEvery ?? "1d"),
+    fullEvery: seconds(raw.backupFullEvery ?? "7d"),
+    window: seconds(raw.backupWindow ?? "14d"),
+    minimum: raw.backupMinimum ?? 2,
+    synchronous: raw.backupSynchronous ?? false,
+    walLimit: raw.backupWalLimit ?? 10 * 1024 ** 3,
+    drillEvery: seconds(raw.drillEvery ?? "1d"),
+    drillQuery: raw.drillQuery,
+    final: raw.finalBackup ?? true,
+    copy:
+      raw.backupCopyConfig !== undefined && raw.backupCopyPath !== undefined
+        ? {
+            config: secret(raw.backupCopyConfig),
+            path: raw.backupCopyPath,
+            every: seconds(raw.backupCopyEvery ?? "1min"),
+            encryption: raw.backupCopyEncryption ?? true,
+            key: raw.backupCopyKey === undefined ? undefined : secret(raw.backupCopyKey),
+          }
+        : undefined,
+  };
+}
+
+/** Settings that mean nothing without `backups`. */
+const backupKeys = [
+  "backupFolder",
+  "backupEvery",
+  "backupFullEvery",
+  "backupWindow",
+  "backupMinimum",
+  "backupSynchronous",
+  "backupWalLimit",
+  "backupCopyConfig",
+  "backupCopyPath",
+  "backupCopyEvery",
+  "backupCopyEncryption",
+  "backupCopyKey",
+  "drillEvery",
+  "drillQuery",
+  "finalBackup",
+] as const satisfies readonly SettingName[];
+
+/** Streaming takes one of them, a base backup two more. */
+const leastWalSenders = 4;
+
+function rejectBackupSettings(
+  raw: RawSettings,
+  given: {
+    readonly persistent: boolean;
+    readonly backedUp: boolean;
+    readonly serverSettings: Readonly<Record<string, string>>;
+  },
+  reject: (mistake: string) => void,
+): void {
+  const { backedUp, persistent, serverSettings } = given;
+  if (!persistent && raw.backups) {
+    reject(
+      "backups: has no effect with profile development, whose data is thrown away. Fix: pulumi config rm backups",
+    );
+  }
+  const idle = backedUp ? [] : backupKeys.filter((key) => raw[key] !== undefined);
+  if (idle.length > 0) {
+    reject(
+      `${idle.join(", ")}: no effect where nothing is backed up. Fix: ${persistent ? "pulumi config set backups true, or remove the setting" : "remove the setting"}`,
+    );
+  }
+  if (raw.restore) {
+    const { from, maskingFile } = raw.restore;
+    const otherStack = typeof from === "object";
+    if (!persistent && !otherStack) {
+      reject(
+        "restore: profile development has no backups of its own. Fix: name the stack whose backup it is, as in restore: {from: {stack: production}, latest: true}",
+      );
+    } else if (!otherStack && !backedUp) {
+      reject("restore: there is no backup where backups is false. Fix: pulumi config set backups true");
+    }
+    if (maskingFile !== undefined && !otherStack) {
+      reject(
+        "restore: maskingFile changes rows, and is for copies of another stack's data: it needs from: {stack: NAME}. Fix: take maskingFile out of restore",
+      );
+    }
+    if (from === "copy" && raw.backupCopyConfig === undefined) {
+      reject(
+        "restore: from is copy, but no copy is set. Fix: set backupCopyConfig, backupCopyPath and backupCopyKey as they were when it was made",
+      );
+    }
+    if (raw.adoptVolume) {
+      reject(
+        "restore, adoptVolume: the data can come from a backup or from a volume, not from both. Fix: pulumi config rm adoptVolume",
+      );
+    }
+  }
+  if (!backedUp) return;
+  rejectCopySettings(raw, reject);
+  if (serverSettings.wal_level === "minimal") {
+    reject(
+      "serverSettings: wal_level is minimal, of which no backup can be taken. Fix: remove it, or set backups to false",
+    );
+  }
+  for (const [key, least] of [
+    ["max_wal_senders", leastWalSenders],
+    ["max_replication_slots", 1],
+  ] as const) {
+    const text = serverSettings[key];
+    if (text !== undefined && !(Number(text) >= least)) {
+      reject(
+        `serverSettings: ${key} is ${excerpt(text)}, expected at least ${least}, which backups need. Fix: raise it, or remove it`,
+      );
+    }
+  }
+  for (const [key, setting] of [
+    ["max_slot_wal_keep_size", "backupWalLimit"],
+    ["synchronous_standby_names", "backupSynchronous"],
+  ] as const) {
+    if (serverSettings[key] !== undefined && raw[setting] !== undefined) {
+      reject(`serverSettings: ${key} is what ${setting} decides. Fix: remove one of the two`);
+    }
+  }
+}
+
+function rejectCopySettings(raw: RawSettings, reject: (mistake: string) => void): void {
+  const { backupCopyConfig, backupCopyEncryption, backupCopyKey, backupCopyPath } = raw;
+  if (backupCopyConfig !== undefined && backupCopyPath === undefined) {
+    reject(
+      "backupCopyConfig: needs backupCopyPath, the folder of the copy in that storage. Fix: pulumi config set backupCopyPath shop-backups/production",
+    );
+  }
+  const keys = ["backupCopyPath", "backupCopyEvery", "backupCopyEncryption", "backupCopyKey"] as const;
+  const idle = backupCopyConfig === undefined ? keys.filter((key) => raw[key] !== undefined) : [];
+  if (idle.length > 0) {
+    reject(
+      `${idle.join(", ")}: no effect without backupCopyConfig, the storage that the copy goes to. Fix: pulumi config set --secret backupCopyConfig < rclone.conf`,
+    );
+  } else if (backupCopyKey !== undefined && backupCopyEncryption === false) {
+    reject("backupCopyKey: no effect where backupCopyEncryption is false. Fix: remove one of the two");
+  }
 }
 
 function resolveMajorVersion(

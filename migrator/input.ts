@@ -18,6 +18,8 @@ export interface MigratorInput {
   readonly lockRetries: number | undefined;
   readonly revertMissing: boolean;
   readonly allowDataLoss: boolean;
+  /** Undefined: no restore points are made. */
+  readonly restorePoints: ConnectionSettings | undefined;
 }
 
 /**
@@ -73,6 +75,7 @@ export function readInput(env: NodeJS.ProcessEnv): MigratorInput {
     lockRetries: retries === "" ? undefined : Number(retries),
     revertMissing: missing === "revert",
     allowDataLoss: dataLoss === "allow",
+    restorePoints: env.RESTORE_POINT_SOURCE ? readConnection(env, env.RESTORE_POINT_SOURCE) : undefined,
   };
 }
 

@@ -25,6 +25,8 @@ export interface RunOptions extends PlanOptions, RunLimits {
   readonly allowDataLoss?: boolean | undefined;
   /** How long to wait for another run to end, in milliseconds. Default: one minute. */
   readonly lockPatience?: number | undefined;
+  /** Connects as the role that makes restore points, of which each script gets one. Default: none are made. */
+  readonly restorePoints?: ConnectionSettings | undefined;
   /** Looks at the session when a script's statements are done, and before they are committed. Default: nobody does. */
   readonly inspect?: ((script: FinishedScript) => Promise<void>) | undefined;
 }

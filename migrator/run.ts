@@ -8,6 +8,7 @@ import { describeOtherTool } from "./other-tools.ts";
 import { type Plan, planRun } from "./plan.ts";
 import { type MigrationsRecord, prepareRecord, readDownScripts, readRecord, recordTable } from "./record.ts";
 import { formatDuration } from "./report.ts";
+import { RestorePoints } from "./restore-points.ts";
 import type { OwnedRun, RunOptions } from "./run-options.ts";
 import { connectionLost, type Direction, ScriptRunner } from "./scripts.ts";
 import { actAsOwner, checkSchema, findOwner, recordSchema } from "./session.ts";
@@ -106,7 +107,8 @@ async function runScripts(
   migrations: readonly Migration[],
 ): Promise<void> {
   const { runner } = await import("node-pg-migrate");
-  const scripts = await ScriptRunner.create(client, options, direction, migrations);
+  const points = options.restorePoints && (await RestorePoints.open(options.restorePoints));
+  const scripts = await ScriptRunner.create(client, options, direction, migrations, points);
   const done = await runner({
     direction,
     count: migrations.length,
@@ -133,10 +135,12 @@ async function runScripts(
     noLock: true,
     singleTransaction: false,
     logger: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },
-  }).catch((error: unknown) => {
-    // The engine wraps some errors in others, by which a lost connection is not known any more.
-    throw scripts.lostConnection ?? error;
-  });
+  })
+    .catch((error: unknown) => {
+      // The engine wraps some errors in others, by which a lost connection is not known any more.
+      throw scripts.lostConnection ?? error;
+    })
+    .finally(() => points?.end());
   if (done.length !== migrations.length) {
     throw new Error(`the engine ran ${done.length} of ${migrations.length} migrations`);
   }

@@ -7,6 +7,7 @@ import { readHeader, type ScriptHeader } from "./header.ts";
 import { findLeftovers, type Leftover } from "./leftovers.ts";
 import { completeEntry, forgetUnfinished, recordError, recordProgress, recordStart } from "./record.ts";
 import { advice, describeScriptError, formatDuration, type ServerError } from "./report.ts";
+import type { RestorePoints } from "./restore-points.ts";
 import type { OwnedRun, RunOptions } from "./run-options.ts";
 import { quote, sessionSetup } from "./session.ts";
 import { readScript, type Statement } from "./sql.ts";
@@ -44,6 +45,7 @@ export class ScriptRunner {
   readonly #direction: Direction;
   readonly #migrations: readonly Migration[];
   readonly #escapeLiteral: (text: string) => string;
+  readonly #restorePoints: RestorePoints | undefined;
   #progress: Progress | undefined;
   /** The settings that the session has. */
   #session: string;
@@ -56,12 +58,14 @@ export class ScriptRunner {
     direction: Direction,
     migrations: readonly Migration[],
     escapeLiteral: (text: string) => string,
+    restorePoints: RestorePoints | undefined,
   ) {
     this.#client = client;
     this.#options = options;
     this.#direction = direction;
     this.#migrations = migrations;
     this.#escapeLiteral = escapeLiteral;
+    this.#restorePoints = restorePoints;
     this.#session = sessionSetup(options);
     // The protocol tells how many statements of a script were completed; pg keeps it from its callers.
     const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
@@ -75,9 +79,10 @@ export class ScriptRunner {
     options: OwnedRun,
     direction: Direction,
     migrations: readonly Migration[],
+    restorePoints?: RestorePoints,
   ): Promise<ScriptRunner> {
     const { escapeLiteral } = (await import("pg")).default;
-    return new ScriptRunner(client, options, direction, migrations, escapeLiteral);
+    return new ScriptRunner(client, options, direction, migrations, escapeLiteral, restorePoints);
   }
 
   /** What the engine calls for a migration. Each call returns another function: that tells up from down to it. */
@@ -107,6 +112,7 @@ export class ScriptRunner {
       // Opened together with the script, which may be tried again.
       if (text === "BEGIN;") return { rows: [] };
       if (text === progress.text) {
+        await this.#markRestorePoint(progress.migration);
         await (progress.header.transaction ? this.#runScript(progress) : this.#runStatements(progress));
         progress.duration = performance.now() - progress.begin;
         const { duration, header } = progress;
@@ -125,6 +131,12 @@ export class ScriptRunner {
       const place = describeCommitError(progress.migration[this.#direction], error as ServerError);
       throw this.#failed(progress, error as ServerError, place);
     }
+  }
+
+  async #markRestorePoint({ name }: Migration): Promise<void> {
+    const action = this.#direction === "up" ? "before" : "before reverting";
+    const made = await this.#restorePoints?.make(`${action} ${name}`);
+    if (made !== undefined) this.#options.log(`restore point: ${made}`);
   }
 
   /** Before the first script, the engine asks for its table, and for the names in it in the order of their time. */

@@ -20,6 +20,7 @@ const {
   STACK = "",
   INITDB_DIR = "",
   SEEDS,
+  RESTORED = "",
 } = process.env;
 
 try {
@@ -46,6 +47,7 @@ try {
       initdbFolder: INITDB_DIR,
       seedsFolder: seedFolder(SEEDS),
     }),
+    restored: RESTORED === "on",
     log: (line) => console.log(line),
   });
   await writeServerFile(STACK, connections);

@@ -32,6 +32,8 @@ export interface UpOptions {
   readonly wanted: Wanted;
   /** See `inputsOf`. */
   readonly inputs: readonly string[];
+  /** A new database begins with another stack's data, and the migrations that it has. */
+  readonly restored: boolean;
   readonly log: (line: string) => void;
 }
 
@@ -41,7 +43,7 @@ export interface UpOptions {
  * A new database gets both in the template first, where nobody can put anything else, and is then a clone of it. One
  * that is in use keeps its rows, and gets new migrations only; new seed data is for the template.
  */
-export async function bringUp({ access, stack, wanted, inputs, log }: UpOptions): Promise<void> {
+export async function bringUp({ access, stack, wanted, inputs, restored, log }: UpOptions): Promise<void> {
   const { input, folder } = wanted;
   const { database } = input.connection;
   const connection: ConnectionSettings = {
@@ -65,7 +67,7 @@ export async function bringUp({ access, stack, wanted, inputs, log }: UpOptions)
     await client.query(openStatement(database, true));
     const mark = { ...lookAtInputs(folder, inputs), recorded: true };
     if (!found.has(base)) {
-      if (await hasRecord(wanted)) {
+      if (!restored && (await hasRecord(wanted))) {
         await migrate({ ...input, log });
         log(
           "There is no template to reset from, since an earlier version of the program made this database.",

@@ -1,4 +1,5 @@
 import { formatAge, formatBytes, formatTable } from "../amounts.ts";
+import { newestBackups } from "../backup-container.ts";
 import { measureUsage, type Usage } from "../servers.ts";
 import { type Environment, findEnvironments, timeLeft } from "../stack-rows.ts";
 import { readStateBackend } from "../state-backend.ts";
@@ -16,6 +17,8 @@ export interface ListedStack {
   readonly used: string | undefined;
   readonly data: number | undefined;
   readonly memory: number | undefined;
+  /** When the newest base backup was begun. */
+  readonly backup: string | undefined;
   readonly keepFor: string | undefined;
   /** When `./db prune` removes it; undefined: never. */
   readonly prunable: string | undefined;
@@ -24,16 +27,29 @@ export interface ListedStack {
 }
 
 export async function list(options: { readonly json?: true }): Promise<void> {
-  const environments = await findEnvironments(await readStateBackend());
-  const usages = await Promise.all(
-    environments.map(({ server }) => (server?.container ? measureUsage(server.container) : undefined)),
-  );
+  const backend = await readStateBackend();
+  const environments = await findEnvironments(backend);
+  const [usages, backups] = await Promise.all([
+    Promise.all(
+      environments.map(({ server }) => (server?.container ? measureUsage(server.container) : undefined)),
+    ),
+    environments.some(({ profile }) => profile === "production")
+      ? newestBackups(backend.project)
+      : new Map<string, Date>(),
+  ]);
   const now = Date.now();
-  const stacks = environments.map((environment, index) => listed(environment, usages[index], now));
+  const stacks = environments.map((environment, index) =>
+    listed(environment, usages[index], backups.get(environment.stack), now),
+  );
   process.stdout.write(options.json ? `${JSON.stringify(stacks, null, 2)}\n` : formatList(stacks, now));
 }
 
-function listed(environment: Environment, usage: Usage | undefined, now: number): ListedStack {
+function listed(
+  environment: Environment,
+  usage: Usage | undefined,
+  backup: Date | undefined,
+  now: number,
+): ListedStack {
   const { keepFor, profile, server, stack, state, used } = environment;
   const left = timeLeft(environment, now);
   return {
@@ -47,6 +63,7 @@ function listed(environment: Environment, usage: Usage | undefined, now: number)
     used: state === "never up" ? undefined : used?.toISOString(),
     data: usage?.data,
     memory: usage?.memory,
+    backup: profile === "production" ? backup?.toISOString() : undefined,
     keepFor,
     prunable: left === undefined ? undefined : new Date(now + left).toISOString(),
     folder: environment.elsewhere,
@@ -59,7 +76,7 @@ export function formatList(stacks: readonly ListedStack[], now: number): string 
   const age = (time: string | undefined) => (time === undefined ? "" : formatAge(now - Date.parse(time)));
   const bytes = (size: number | undefined) => (size === undefined ? "" : formatBytes(size));
   const rows = stacks.map(
-    ({ created, data, folder, memory, port, profile, prunable, stack, state, used }) => [
+    ({ backup, created, data, folder, memory, port, profile, prunable, stack, state, used }) => [
       stack,
       state,
       profile ?? "",
@@ -68,11 +85,12 @@ export function formatList(stacks: readonly ListedStack[], now: number): string 
       age(used),
       bytes(data),
       bytes(memory),
+      age(backup),
       note(prunable, state, folder, now),
     ],
   );
-  const heading = ["STACK", "STATE", "PROFILE", "PORT", "AGE", "USED", "DATA", "MEMORY", "NOTE"];
-  return `${formatTable([heading, ...rows], [3, 4, 5, 6, 7]).join("\n")}\n`;
+  const heading = ["STACK", "STATE", "PROFILE", "PORT", "AGE", "USED", "DATA", "MEMORY", "BACKUP", "NOTE"];
+  return `${formatTable([heading, ...rows], [3, 4, 5, 6, 7, 8]).join("\n")}\n`;
 }
 
 function note(

@@ -1,6 +1,7 @@
 import { join, relative } from "node:path";
 import { withLock } from "../../airgap/lock.ts";
 import { prepareToolchain } from "../../airgap/setup.ts";
+import { copyImage } from "../../components/backups/copy-image.ts";
 import { connectReport, formatConnectReport, psqlLine } from "../connect.ts";
 import { checkConnection } from "../connection-check.ts";
 import { mendCutOffState } from "../cut-off-state.ts";
@@ -56,10 +57,16 @@ export async function start(options: StartOptions): Promise<void> {
   const backend = await readStateBackend();
   const stackFile = await checkStack(options, backend, reporter);
   const image = imageSetting(stackFile, backend.project);
-  const toolchain = await prepareToolchain({ log: reporter, needDocker: true, needImages: [image] });
+  // Not for what has no copy of its backups off the host.
+  const hasCopy = textSetting(stackFile, backend.project, "backupCopyPath") !== undefined;
+  const toolchain = await prepareToolchain({
+    log: reporter,
+    needDocker: true,
+    needImages: hasCopy ? [image, copyImage] : [image],
+  });
   reporter.note(`Toolchain: ${toolchain.reason}`);
-  if (toolchain.standInImages.includes(image))
-    reporter.note(`Image ${image}: a stand-in built here, as it can't be pulled`);
+  for (const standIn of toolchain.standInImages)
+    reporter.note(`Image ${standIn}: a stand-in built here, as it can't be pulled`);
   const pulumi = echoing(await pulumiCommand(stack, toolchain.env), reporter);
   const thrownAway = isThrownAway(stack, stackFile, backend.project);
   const context: Context = { options, stack, backend, pulumi, reporter, thrownAway };

@@ -3,6 +3,7 @@ import { settingKeys } from "../../components/settings/schema.ts";
 import { readInput } from "../../migrator/input.ts";
 import { readStatus } from "../../migrator/status.ts";
 import { formatAge, formatBytes, formatTable } from "../amounts.ts";
+import { type BackupReport, noBackups, readBackups } from "../backup-report.ts";
 import { exitCode } from "../errors.ts";
 import { migratorVariables, stackSettings } from "../migrator-variables.ts";
 import { projectRoot } from "../project.ts";
@@ -39,11 +40,6 @@ export interface StatusReport {
   readonly seeds: string | undefined;
   readonly backups: BackupReport;
   readonly problem: string | undefined;
-}
-
-/** `newest`: ISO 8601; undefined: there is none. */
-export interface BackupReport {
-  readonly newest: string | undefined;
 }
 
 export async function status(stack: string, options: { readonly json?: true }): Promise<void> {
@@ -84,7 +80,7 @@ async function readReport(
     server: undefined,
     migrations: undefined,
     seeds,
-    backups: await readBackups(),
+    backups: noBackups,
     problem: undefined,
     ...asked,
   };
@@ -93,10 +89,11 @@ async function readReport(
 async function ask(
   stack: string,
   outputs: StackOutputs,
-): Promise<Pick<StatusReport, "migrations" | "server">> {
+): Promise<Pick<StatusReport, "backups" | "migrations" | "server">> {
   // One after the other: the sessions that read migrations are not to be counted.
   const server = await readServerReport(outputs);
-  return { server, migrations: await readMigrations(stack, outputs) };
+  const [migrations, backups] = await Promise.all([readMigrations(stack, outputs), readBackups(outputs)]);
+  return { server, migrations, backups };
 }
 
 /** As the migrator: only the owner reads the record. */
@@ -119,11 +116,6 @@ async function readMigrations(stack: string, outputs: StackOutputs): Promise<Sta
     pending: found.migrations.filter(({ state }) => state === "pending").map(({ name }) => name),
     problems: found.problems,
   };
-}
-
-/** No environment makes backups yet. */
-async function readBackups(): Promise<BackupReport> {
-  return { newest: undefined };
 }
 
 /** @param now In milliseconds since 1970. */
@@ -176,9 +168,16 @@ function migrations({ applied, newest, pending }: NonNullable<StatusReport["migr
   return `${inPlace}, ${pending.length} pending: ${pending.join(", ")}`;
 }
 
-function backups({ backups: { newest }, lifetime }: StatusReport, now: number): string {
-  if (newest !== undefined) return `the newest ${ageOf(newest, now)} ago`;
-  return lifetime === "ephemeral" ? "none: the data is in memory" : "no backups";
+function backups({ backups: found, lifetime, problem }: StatusReport, now: number): string {
+  const { drill, kind, made, newest } = found;
+  if (lifetime === "ephemeral") return "none: the data is in memory";
+  if (!made) return problem === undefined ? "none: the setting backups is false" : "not known";
+  const tried =
+    drill === undefined
+      ? "no restore tried yet"
+      : `a restore ${drill.ok ? "succeeded" : "FAILED"} ${ageOf(drill.ended, now)} ago, in ${Math.round(drill.seconds)} s`;
+  if (newest === undefined) return `no base backup yet; ${tried}`;
+  return `the newest base backup (${kind}) is of ${ageOf(newest, now)} ago; ${tried}`;
 }
 
 function sessions({ connections }: ServerReport): string[][] {

@@ -7,6 +7,7 @@ import { remadeWith } from "../remade-with.ts";
 import type { ExtensionSetting } from "../settings.ts";
 import {
   applicationSchemaUsers,
+  backupsSchema,
   connecting,
   defaultPrivileges,
   extensionsSchemaUsers,
@@ -34,6 +35,8 @@ export interface DatabaseAccessArgs {
   readonly extensions: readonly ExtensionSetting[];
   /** Environment by which a command connects to the database as the migrator. */
   readonly migratorEnvironment: Readonly<Record<string, pulumi.Input<string>>>;
+  /** Whether the database is backed up. */
+  readonly backups: boolean;
   /** Take over the roles, the database and the schema of a server that has them already. */
   readonly adopt: boolean;
   /**
@@ -73,6 +76,7 @@ export class DatabaseAccess extends pulumi.ComponentResource {
       ...schemas.rights,
       ...extensions,
       ...objectRights,
+      ...(args.backups ? this.createBackupRights(database, roles, databaseRights) : []),
     );
     this.registerOutputs();
   }
@@ -303,6 +307,53 @@ export class DatabaseAccess extends pulumi.ComponentResource {
           this.inside({ deleteBeforeReplace: true, dependsOn: schemas.rights }),
         ),
     );
+  }
+
+  /** What the backups write down in the database, and the moments that they can be told to go back to. */
+  private createBackupRights(
+    database: postgresql.Database,
+    roles: Record<RoleKey, postgresql.Role>,
+    before: pulumi.Resource[],
+  ): pulumi.Resource[] {
+    const connect = this.grant(
+      "connect-backup",
+      { database: database.name, role: roles.backup.name, objectType: "database", privileges: ["CONNECT"] },
+      before,
+    );
+    const schema = new postgresql.Schema(
+      `${this.componentName}-schema-backups`,
+      // Not adopted: a volume may come from before there were backups.
+      { name: backupsSchema, database: database.name, owner: roles.backup.name, ifNotExists: true },
+      this.inside(),
+    );
+    const usage = this.grant("usage-backups-monitor", {
+      database: database.name,
+      schema: schema.name,
+      role: roles.monitor.name,
+      objectType: "schema",
+      privileges: ["USAGE"],
+    });
+    const select = new postgresql.DefaultPrivileges(
+      `${this.componentName}-default-monitor-backups`,
+      {
+        database: database.name,
+        owner: roles.backup.name,
+        role: roles.monitor.name,
+        schema: schema.name,
+        objectType: "table",
+        privileges: ["SELECT"],
+      },
+      this.inside({ deleteBeforeReplace: true, dependsOn: [usage] }),
+    );
+    const restorePoints = this.grant("restore-points", {
+      database: database.name,
+      schema: "pg_catalog",
+      role: roles.backup.name,
+      objectType: "function",
+      objects: ["pg_create_restore_point"],
+      privileges: ["EXECUTE"],
+    });
+    return [connect, schema, usage, select, restorePoints];
   }
 
   private grant(

@@ -3,6 +3,9 @@ import type { RoleKey } from "./roles.ts";
 /** Who may connect to the application's database. PUBLIC may not. */
 export const connecting = ["migrator", "readwrite", "readonly", "monitor", "health"] as const;
 
+/** Schema of what the backups note in the database, such as their heartbeat. The backup role owns it. */
+export const backupsSchema = "backups";
+
 /** Who may use the application's schema, beside its owner. */
 export const applicationSchemaUsers = ["readwrite", "readonly"] as const satisfies readonly RoleKey[];
 

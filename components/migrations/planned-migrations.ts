@@ -10,6 +10,7 @@ import {
 } from "../../migrator/files.ts";
 import { type Plan, planRun } from "../../migrator/plan.ts";
 import type { AppliedMigration } from "../../migrator/record.ts";
+import { readOwnOutputs } from "../own-outputs.ts";
 import type { Settings } from "../settings.ts";
 
 /**
@@ -44,19 +45,23 @@ export interface PlannedMigrations {
  * Compares the folder with what the last update left. In a persistent environment, a preview tells what would run, with
  * its locks and what is dangerous about it, and what would be lost; needs no connection.
  *
+ * @param options.restoring The update restores data first.
  * @throws pulumi.RunError when the folder or the target is not as it must be, and in an update, when something is so
  * dangerous that a reason is asked for. Nothing has been changed then.
  */
-export async function planMigrations(settings: Settings): Promise<PlannedMigrations> {
+export async function planMigrations(
+  settings: Settings,
+  options: { readonly restoring?: boolean } = {},
+): Promise<PlannedMigrations> {
   try {
-    return await plan(settings);
+    return await plan(settings, options.restoring ?? false);
   } catch (error) {
     if (error instanceof InputError) throw new pulumi.RunError(error.message);
     throw error;
   }
 }
 
-async function plan(settings: Settings): Promise<PlannedMigrations> {
+async function plan(settings: Settings, restoring: boolean): Promise<PlannedMigrations> {
   const folder = readMigrations(settings.migrationsFolder);
   const target = settings.migrationsTarget;
   if (settings.lifetime === "ephemeral") {
@@ -83,7 +88,8 @@ async function plan(settings: Settings): Promise<PlannedMigrations> {
   const known = planOf(folder, recorded, target);
   const refusal = known && (await reviewUp(settings, folder, known));
   if (refusal !== undefined && !pulumi.runtime.isDryRun()) throw new pulumi.RunError(refusal);
-  if (known && pulumi.runtime.isDryRun()) tellLosses(recorded, known, allowDataLoss);
+  // What restored data has to revert, nobody knows before it is there.
+  if (known && pulumi.runtime.isDryRun() && !restoring) tellLosses(recorded, known, allowDataLoss);
   const wanted = await recordOf(names, files, recorded, settings.schemaName);
   return {
     names,
@@ -138,12 +144,7 @@ export function parseRecorded(text: string): RecordedMigrations {
 
 /** What the last update left. Empty before the first one. */
 async function readRecorded(): Promise<RecordedMigrations> {
-  const name = [pulumi.getOrganization(), pulumi.getProject(), pulumi.getStack()].join("/");
-  // What StackReference reads too; but that one would be a resource in the state, and a line in each preview.
-  const result = (await pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", { name })) as {
-    outputs?: unknown;
-  };
-  const { migrations = [], migrationsRecord } = outputs.parse(result.outputs ?? {});
+  const { migrations = [], migrationsRecord } = outputs.parse(await readOwnOutputs());
   const known = parseRecorded(migrationsRecord ?? "");
   // Stacks of an earlier version tell names only.
   const unknown = { up: "", down: "", revertLoses: [] };

@@ -21,6 +21,10 @@ export interface SchemaMigrationsArgs {
   readonly schemaName: string;
   /** Environment by which the runner connects as the migrator. */
   readonly migratorEnvironment: Readonly<Record<string, pulumi.Input<string>>>;
+  /** Restored data may have fewer migrations: another generation makes the command run again. */
+  readonly dataGeneration: number;
+  /** Connection URL of the backup role, who notes a moment to go back to before each migration; undefined: no backups. */
+  readonly restorePoints: pulumi.Input<string> | undefined;
   /** The container of an ephemeral environment: a new one gets every migration again. */
   readonly livesWith: pulumi.Resource | undefined;
   /** What an ephemeral environment has beside migrations: seed data, and a template that it is reset from. */
@@ -36,6 +40,8 @@ export interface EphemeralArgs {
   /** Name of the set of seed data; undefined: none. */
   readonly seeds: string | undefined;
   readonly seedFiles: readonly SeedFile[];
+  /** The database began with another stack's data. */
+  readonly restored: boolean;
 }
 
 /** Brings the database to the wanted migration; a new one that is ephemeral gets its seed data too. */
@@ -66,6 +72,8 @@ export class SchemaMigrations extends pulumi.ComponentResource {
             MIGRATIONS_TARGET: args.target,
             MIGRATIONS_DATA_LOSS: args.migrations.allowDataLoss ? "allow" : undefined,
           }),
+          ...(args.dataGeneration === 0 ? {} : { DATA_GENERATION: String(args.dataGeneration) }),
+          ...(args.restorePoints === undefined ? {} : { RESTORE_POINT_SOURCE: args.restorePoints }),
           // Data that is thrown away anyway goes with a migration whose files are gone.
           ...(args.livesWith === undefined ? {} : { MIGRATIONS_MISSING: "revert" }),
           ...(ephemeral === undefined ? {} : ephemeralEnvironment(ephemeral)),
@@ -95,7 +103,7 @@ function ephemeralEnvironment(args: EphemeralArgs): Record<string, pulumi.Input<
     DB_CONNECTIONS: pulumi.jsonStringify(args.connections),
     STACK: pulumi.getStack(),
     INITDB_DIR: args.initdbFolder,
-    ...defined({ SEEDS: args.seeds }),
+    ...defined({ SEEDS: args.seeds, RESTORED: args.restored ? "on" : undefined }),
   };
 }
 

@@ -1,6 +1,8 @@
 import pg from "pg";
 import { maintenanceDatabase, type RoleNames } from "../names.ts";
 
+const { escapeIdentifier, escapeLiteral } = pg;
+
 /**
  * SQL that must hold before anyone can connect: the superuser's password is the program's, and the role of the
  * health check exists. Run in single-user mode before each start of an existing data directory, and as an init
@@ -16,23 +18,53 @@ export function bootstrapSql(options: {
   roles: RoleNames;
   majorVersion: number;
   passwords: Readonly<Record<string, string>>;
+  /** Whether commits wait for the backup; undefined: there is none, and never was. */
+  synchronous?: boolean | undefined;
 }): string {
-  const { escapeIdentifier, escapeLiteral } = pg;
   const health = escapeIdentifier(options.roles.health);
-  const whereRole = (name: string, exists: boolean, statement: string) =>
-    `DO ${escapeLiteral(
-      `BEGIN IF ${exists ? "" : "NOT "}EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ${escapeLiteral(name)}) THEN ${statement}; END IF; END`,
-    )};`;
+  const superuser = escapeIdentifier(options.superuserName);
   return [
-    `ALTER ROLE ${escapeIdentifier(options.superuserName)} PASSWORD ${escapeLiteral(options.superuserPassword)};`,
+    // What sets a server up must not wait for a backup container that comes after it; this session is among that.
+    ...(options.synchronous ? ["SET synchronous_commit = local;"] : []),
+    ...(options.synchronous === undefined
+      ? []
+      : [
+          `ALTER ROLE ${superuser} ${options.synchronous ? "SET synchronous_commit = local" : "RESET synchronous_commit"};`,
+        ]),
+    `ALTER ROLE ${superuser} PASSWORD ${escapeLiteral(options.superuserPassword)};`,
     whereRole(options.roles.health, false, `CREATE ROLE ${health}`),
     `ALTER ROLE ${health} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD NULL;`,
     `GRANT CONNECT ON DATABASE ${escapeIdentifier(maintenanceDatabase)} TO ${health};`,
     // Being asked for health must stay possible when the application has taken every connection.
     ...(options.majorVersion >= 16 ? [`GRANT pg_use_reserved_connections TO ${health};`] : []),
     ...Object.entries(options.passwords).map(([name, password]) =>
-      whereRole(name, true, `ALTER ROLE ${escapeIdentifier(name)} PASSWORD ${escapeLiteral(password)}`),
+      whereRole(name, true, passwordStatement(name, password)),
     ),
     "",
   ].join("\n");
+}
+
+function whereRole(name: string, exists: boolean, statement: string): string {
+  return `DO ${escapeLiteral(
+    `BEGIN IF ${exists ? "" : "NOT "}EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ${escapeLiteral(name)}) THEN ${statement}; END IF; END`,
+  )};`;
+}
+
+function passwordStatement(name: string, password: string): string {
+  return `ALTER ROLE ${escapeIdentifier(name)} PASSWORD ${escapeLiteral(password)}`;
+}
+
+/**
+ * SQL that gives restored logins their passwords of today. Fails where one is missing: then the names in the settings
+ * are not those that the backup was made with.
+ */
+export function restoredPasswordsSql(passwords: Readonly<Record<string, string>>): string {
+  return Object.entries(passwords)
+    .map(([name, password]) => {
+      const missing = `RAISE EXCEPTION USING MESSAGE = ${escapeLiteral(
+        `The backup has no role "${name}". appName, databaseName, schemaName and superuserName must be those that the backup was made with.`,
+      )}`;
+      return `${whereRole(name, false, missing)}\n${passwordStatement(name, password)};\n`;
+    })
+    .join("");
 }

@@ -4,6 +4,8 @@ import * as command from "@pulumi/command";
 import * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
+import type { DataGeneration } from "../backups/data-generation.ts";
+import { RestoredVolume } from "../backups/restored-volume.ts";
 import { compileCache } from "../compile-cache.ts";
 import {
   checkoutLabel,
@@ -33,6 +35,12 @@ export interface PostgresServerArgs {
   readonly superuserPassword: pulumi.Output<string>;
   /** By role name: passwords that a volume which is taken over must have before anyone connects. */
   readonly adoptedPasswords: Readonly<Record<string, pulumi.Output<string>>>;
+  /** Which volume the data is in. */
+  readonly data: DataGeneration;
+  /** By role name: passwords that restored data is given. */
+  readonly restoredPasswords: Readonly<Record<string, pulumi.Output<string>>>;
+  /** Key of the backups' copy, from which data may be restored; undefined: nothing is backed up. */
+  readonly backupCopyKey: pulumi.Output<string> | undefined;
   /** Server certificate and key, PEM; undefined: no TLS. */
   readonly certificate: { certificate: pulumi.Output<string>; key: pulumi.Output<string> } | undefined;
 }
@@ -48,18 +56,14 @@ export class PostgresServer extends pulumi.ComponentResource {
   readonly volumeName: pulumi.Output<string> | undefined;
   /** Port on the Docker host. */
   readonly port: pulumi.Output<number>;
+  /** The server's image, once it is there. */
+  readonly image: pulumi.Output<string>;
 
   constructor(name: string, args: PostgresServerArgs, opts?: pulumi.ComponentResourceOptions) {
     super("postgresql-environments:index:PostgresServer", name, {}, opts);
     const { settings } = args;
     const prefix = objectNamePrefix(name, settings, this);
-    const labels = (role: string) =>
-      objectLabels({
-        project: pulumi.getProject(),
-        stack: pulumi.getStack(),
-        role,
-        custom: settings.labels,
-      });
+    const labels = (role: string) => stackObjectLabels(settings, role);
 
     const network = new docker.Network(
       `${name}-network`,
@@ -72,7 +76,7 @@ export class PostgresServer extends pulumi.ComponentResource {
       // are connected to fails.
       { parent: this, ignoreChanges: ["labels"] },
     );
-    const volume =
+    const firstVolume =
       settings.lifetime === "persistent"
         ? new docker.Volume(
             `${name}-data`,
@@ -84,6 +88,24 @@ export class PostgresServer extends pulumi.ComponentResource {
             { parent: this, retainOnDelete: true, ignoreChanges: ["labels"] },
           )
         : undefined;
+
+    const { generation } = args.data;
+    const restored =
+      generation === 0
+        ? undefined
+        : new RestoredVolume(
+            `${name}-restored-${generation}`,
+            {
+              settings,
+              data: args.data,
+              prefix: persistentPrefix(),
+              labels: labels("data"),
+              passwords: args.restoredPasswords,
+              copyKey: args.backupCopyKey,
+            },
+            { parent: this },
+          );
+    const volume = restored?.volume ?? firstVolume;
 
     // The plugin deletes the old container before it looks for the new one's image: an image that can't be had has to
     // be found out before.
@@ -104,7 +126,8 @@ export class PostgresServer extends pulumi.ComponentResource {
       }),
       {
         parent: this,
-        dependsOn: volume ? [volume, image] : [image],
+        // The old container is deleted when its successor's turn comes: not before the data is there.
+        dependsOn: [...(volume ? [volume] : []), image, ...(restored ? [restored.filled] : [])],
         deleteBeforeReplace: true,
       },
     );
@@ -132,6 +155,7 @@ export class PostgresServer extends pulumi.ComponentResource {
     this.containerName = this.container.name;
     this.networkName = network.name;
     this.volumeName = volume?.name;
+    this.image = image.name;
     this.port =
       settings.port === undefined
         ? this.container.ports.apply((ports) => publishedPort(ports))
@@ -140,12 +164,27 @@ export class PostgresServer extends pulumi.ComponentResource {
   }
 }
 
+/** Labels of an object of the current stack. */
+export function stackObjectLabels(settings: Settings, role: string): { label: string; value: string }[] {
+  return objectLabels({
+    project: pulumi.getProject(),
+    stack: pulumi.getStack(),
+    role,
+    custom: settings.labels,
+  });
+}
+
+/** Beginning of the names of a persistent environment's Docker objects. */
+export function persistentPrefix(): string {
+  return `${pulumi.getProject()}-${pulumi.getStack()}`;
+}
+
 /**
  * `<project>-<stack>`, which people can type. In an ephemeral environment a short random ending keeps two checkouts of
  * the project on one host apart; a persistent one must find its volume again by its name.
  */
 function objectNamePrefix(name: string, settings: Settings, parent: pulumi.Resource): pulumi.Output<string> {
-  const base = `${pulumi.getProject()}-${pulumi.getStack()}`;
+  const base = persistentPrefix();
   if (settings.lifetime === "persistent") return pulumi.output(base);
   const suffix = new random.RandomId(`${name}-suffix`, { byteLength: 3 }, { parent });
   return pulumi.interpolate`${base}-${suffix.hex}`;
@@ -254,6 +293,7 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
                 database: settings.databaseName,
                 schema: settings.schemaName,
                 extensions: settings.extensions,
+                ...(settings.restore ? { restore: settings.restore } : {}),
               }),
         }),
       },
@@ -325,6 +365,8 @@ function uploads(parts: ContainerParts): docker.types.input.ContainerUpload[] {
           roles,
           majorVersion: settings.majorVersion,
           passwords,
+          synchronous:
+            settings.lifetime === "persistent" ? (settings.backup?.synchronous ?? false) : undefined,
         }),
       ),
     ),

@@ -44,6 +44,21 @@ function ephemeralSettings(tmpfsSize: number): Record<string, string> {
   };
 }
 
+/** Name by which the server knows the backup container: its replication slot and its application_name. */
+export const backupStandby = "backup";
+
+/** What backups need of the server. WAL summaries are what an incremental base backup is made from; 17 has them. */
+function backupParameters({ backup, majorVersion }: Settings): Record<string, string> {
+  if (!backup) return {};
+  return {
+    wal_level: "replica",
+    ...(majorVersion >= 17 ? { summarize_wal: "on" } : {}),
+    // A slot that nobody reads keeps WAL, without a limit until the disk is full.
+    max_slot_wal_keep_size: formatSize(backup.walLimit),
+    ...(backup.synchronous ? { synchronous_standby_names: backupStandby } : {}),
+  };
+}
+
 /** Every server parameter of the environment, in the order of precedence: the program's, the memory's, the stack's own. */
 export function serverParameters(settings: Settings): Record<string, string> {
   const maxConnections = Number(settings.serverSettings.max_connections ?? 100);
@@ -53,6 +68,7 @@ export function serverParameters(settings: Settings): Record<string, string> {
       : {}),
     max_connections: "100",
     ...(settings.lifetime === "ephemeral" ? ephemeralSettings(settings.tmpfsSize) : {}),
+    ...backupParameters(settings),
     // 17 and older write the password of CREATE ROLE to no log at this level; nothing more is logged by default.
     log_statement: "none",
     ...settings.serverSettings,

@@ -10,6 +10,7 @@ export interface Profile {
   readonly port: number | undefined;
   readonly memory: string;
   readonly deletionProtection: boolean;
+  readonly backups: boolean;
   readonly tls: boolean;
   /** sslmode that DB_SOURCE names. */
   readonly sslMode: "disable" | "require";
@@ -32,6 +33,7 @@ export const profiles: Record<ProfileName, Profile> = {
     port: 5432,
     memory: "2GB",
     deletionProtection: true,
+    backups: true,
     tls: true,
     sslMode: "require",
     // A restart after a crash replays WAL first: being slow to start is no failure.
@@ -43,6 +45,7 @@ export const profiles: Record<ProfileName, Profile> = {
     port: undefined,
     memory: "1GB",
     deletionProtection: false,
+    backups: false,
     tls: false,
     sslMode: "disable",
     healthCheck: { interval: 1, timeout: 5, retries: 30, startPeriod: 60 },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isImageReference, supportedMajorVersions } from "./image.ts";
+import { rcloneConfigMistake } from "./rclone-config.ts";
 import { ageExample, durationExample, parseAge, parseDuration, parseSize } from "./units.ts";
 
 /** One setting: how its value is checked, and what people are told about it (README, Pulumi.yaml, errors). */
@@ -49,8 +50,43 @@ const folder = z
   .min(1)
   .refine((path) => !path.includes("\0"));
 const duration = z.string().refine((text) => parseDuration(text) !== undefined);
+/** A time that is more than none. */
+const age = z.string().refine((text) => (parseAge(text) ?? 0) > 0);
 const pem = (label: string) =>
   z.string().regex(new RegExp(`-----BEGIN ${label}-----[^]+-----END ${label}-----\\s*$`));
+
+/**
+ * A moment as PostgreSQL reads it, with its zone: what a time without one means depends on who reads it.
+ * `2026-11-25T12:30:00Z`, `2026-11-25 12:30:00.5+01`
+ */
+const moment = z
+  .string()
+  .regex(/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$/)
+  .refine((text) => !Number.isNaN(Date.parse(`${text.slice(0, 10)}T${text.slice(11, 16)}Z`)));
+const stackName = z.string().regex(/^[\w.-]{1,100}$/);
+
+/** Where data comes from, and how far: one of time, name, lsn and latest. */
+const restore = z
+  .strictObject({
+    from: z.union([z.literal("copy"), z.strictObject({ stack: stackName })]).optional(),
+    backup: z
+      .string()
+      .regex(/^\d{8}T\d{6}Z-(full|incr)$/)
+      .optional(),
+    time: moment.optional(),
+    name: z.string().min(1).max(63).optional(),
+    lsn: z
+      .string()
+      .regex(/^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/)
+      .optional(),
+    latest: z.literal(true).optional(),
+    timeline: z.int().min(1).optional(),
+    maskingFile: folder.optional(),
+  })
+  .refine(
+    ({ latest, lsn, name, time }) =>
+      [latest, lsn, name, time].filter((target) => target !== undefined).length === 1,
+  );
 
 /** Server settings that the program itself decides; setting them elsewhere would break its promises. */
 const ownedServerSettings = [
@@ -344,6 +380,151 @@ export const settingKeys = {
     default: "false",
     description:
       "Take over the volume that a destroyed production environment left behind, with its roles, database and rows.",
+  },
+  backups: {
+    schema: z.boolean(),
+    expected: "true or false",
+    example: "false",
+    default: "production: true; development: false",
+    description:
+      "Whether the environment is backed up: base backups and all of its WAL, in a place of their own (docs/backups.md).",
+  },
+  backupFolder: {
+    schema: z.string().regex(/^\/[^:\0]+$/),
+    expected: "an absolute path of the Docker host without a colon",
+    example: "/mnt/backups/shop",
+    default: "a volume, `<project>-<stack>-backups`",
+    description: "Folder of the Docker host that the backups are kept in, such as one on another disk.",
+  },
+  backupEvery: {
+    schema: age,
+    expected: ageExample,
+    example: "12h",
+    default: "`1d`",
+    description: "Age of the newest base backup at which the next one is taken.",
+  },
+  backupFullEvery: {
+    schema: age,
+    expected: ageExample,
+    example: "3d",
+    default: "`7d`",
+    description:
+      "Age of the newest full base backup at which the next one is full again; those in between have what changed. PostgreSQL 16 and older always take full ones.",
+  },
+  backupWindow: {
+    schema: age,
+    expected: ageExample,
+    example: "30d",
+    default: "`14d`",
+    description: "How far back the environment can be restored to any moment. What is older is removed.",
+  },
+  backupMinimum: {
+    schema: z.int().min(1).max(1000),
+    expected: "a whole number from 1 to 1000",
+    example: "3",
+    default: "2",
+    description: "Number of full base backups that are kept, however old they are.",
+  },
+  backupSynchronous: {
+    schema: z.boolean(),
+    expected: "true or false",
+    example: "true",
+    default: "false",
+    description:
+      "Whether a commit waits until the backup has it too: no committed row is lost even with the volume, but nothing can be written while the backup container is down.",
+  },
+  backupWalLimit: {
+    schema: size.refine((bytes) => bytes >= 64 * 1024 ** 2),
+    expected: "a size of at least 64MB with its unit, such as 10GB",
+    example: "50GB",
+    default: "`10GB`",
+    description:
+      "How much WAL the server keeps for a backup container that is down (max_slot_wal_keep_size). Beyond that, the backup begins anew with a base backup, rather than that the server's disk fills up.",
+  },
+  backupCopyConfig: {
+    schema: z
+      .string()
+      .max(64 * 1024)
+      .refine((text) => rcloneConfigMistake(text) === undefined),
+    expected:
+      "the text of an rclone.conf, without passphrase, with one remote that is a storage elsewhere (not local, crypt, alias or another that stands on a second one)",
+    example: "< rclone.conf",
+    default: "none: no copy off the host",
+    description:
+      "Storage off the host that the backups are copied to, as `rclone config` writes it: S3, SFTP, WebDAV and whatever else rclone knows. Needs backupCopyPath.",
+    secret: true,
+  },
+  backupCopyPath: {
+    schema: z
+      .string()
+      .min(1)
+      .max(1024)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: rclone.conf has one line for it
+      .refine((text) => !/[\u0000-\u001f\u007f]/.test(text) && text.trim() === text && !text.endsWith("/")),
+    expected: "a path without outer spaces, control characters or a slash at its end",
+    example: "shop-backups/production",
+    default: "none",
+    description:
+      "Folder in that storage, with the bucket before it where it has buckets. It must be empty, or have this environment's copy in it.",
+  },
+  backupCopyEvery: {
+    schema: age.refine((text) => (parseAge(text) ?? 0) >= 5_000),
+    expected: `${ageExample}, of at least 5s`,
+    example: "5min",
+    default: "`1min`",
+    description: "How often the copy is brought up to date: that far it may be behind.",
+  },
+  backupCopyEncryption: {
+    schema: z.boolean(),
+    expected: "true or false",
+    example: "false",
+    default: "true",
+    description: "Whether the copy is encrypted before it leaves the host (rclone crypt).",
+  },
+  backupCopyKey: {
+    schema: z
+      .string()
+      .min(16)
+      .max(512)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the key is a line of a file
+      .refine((text) => !/[\u0000-\u001f\u007f]/.test(text) && text.trim() === text),
+    expected: "16 to 512 characters without line breaks, other control characters or outer spaces",
+    example: "'…'",
+    default: "generated; the output `backupCopyKey`",
+    description:
+      "Key of the copy's encryption. Without it, nothing can be restored from the copy: keep it in another place than this host.",
+    secret: true,
+  },
+  drillEvery: {
+    schema: z.string().refine((text) => parseAge(text) !== undefined),
+    expected: `${ageExample}, or 0 for never`,
+    example: "7d",
+    default: "`1d`",
+    description: "How often the newest backup is restored to a throwaway server and checked.",
+  },
+  drillQuery: {
+    schema: z.string().min(1),
+    expected: "a SQL query that returns true",
+    example: "'SELECT count(*) > 0 FROM app.customer'",
+    default: "none",
+    description: "What must be true of the database in such a restore, beside the checks that there are.",
+  },
+  finalBackup: {
+    schema: z.boolean(),
+    expected: "true or false",
+    example: "false",
+    default: "true",
+    description: "Whether `pulumi destroy` takes a last backup first.",
+  },
+  restore: {
+    schema: restore,
+    expected:
+      "a map with one of time (2026-11-25T12:30:00Z), name, lsn and latest: true; beside it from ({stack: NAME} or copy), backup, timeline, maskingFile",
+    example: '{time: "2026-11-25T12:30:00Z"}',
+    default: "none",
+    description:
+      "State that the data is brought to, once, in a new volume: docs/backups.md. The volume before it is kept. Removing the setting changes nothing.",
+    structured: true,
   },
   tlsCertificate: {
     schema: pem("CERTIFICATE"),

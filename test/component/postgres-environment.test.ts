@@ -1,5 +1,6 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { DataGeneration } from "../../components/backups/data-generation.ts";
 import type { LoginConnection } from "../../components/connections.ts";
 import { formatCheckoutMark, ownCheckout } from "../../components/labels.ts";
 import { mockEngine, type Registered, resolved } from "../support/mocks.ts";
@@ -9,7 +10,9 @@ const { PostgresEnvironment } = await import("../../components/postgres-environm
 const { planMigrations } = await import("../../components/migrations/planned-migrations.ts");
 const { parseSettings } = await import("../../components/settings.ts");
 
-async function environment(name: string, values: Record<string, string>) {
+const noRestore = { generation: 0, restored: undefined, pending: false, adopt: false };
+
+async function environment(name: string, values: Record<string, string>, data: DataGeneration = noRestore) {
   const result = parseSettings(
     Object.fromEntries(Object.entries(values).map(([key, text]) => [key, { text, secret: false }])),
     pulumi.secret,
@@ -19,9 +22,11 @@ async function environment(name: string, values: Record<string, string>) {
   const component = new PostgresEnvironment(name, {
     settings: result.settings,
     migrations: await planMigrations(result.settings),
+    data,
   });
   await resolved(component.migrations);
   await resolved(component.connections.app);
+  if (component.backups) await resolved(component.backups.final.id);
   const resources = registered
     .slice(start)
     .filter((resource) => !resource.type.startsWith("postgresql-environments:"));
@@ -37,6 +42,12 @@ const theOnly = (resources: Registered[], type: string) => {
   expect(others).toEqual([]);
   if (!only) throw new Error(`no ${type} was registered`);
   return only.inputs;
+};
+
+const named = (resources: Registered[], name: string) => {
+  const found = resources.find((resource) => resource.name === name);
+  if (!found) throw new Error(`${name} was not registered`);
+  return found.inputs;
 };
 
 describe("a production environment", () => {
@@ -57,8 +68,8 @@ describe("a production environment", () => {
   });
 
   it("keeps its data in one named volume, and nothing in memory", () => {
-    expect(theOnly(resources, "Volume").name).toBe("postgres-environments-test-data");
-    const container = theOnly(resources, "Container");
+    expect(named(resources, "production-data").name).toBe("postgres-environments-test-data");
+    const container = named(resources, "production-container");
     expect(container.volumes).toEqual([
       { volumeName: "postgres-environments-test-data", containerPath: "/var/lib/postgresql/data" },
     ]);
@@ -66,7 +77,7 @@ describe("a production environment", () => {
   });
 
   it("publishes one port, on the bind address, and answers to its alias in a network of its own", () => {
-    const container = theOnly(resources, "Container");
+    const container = named(resources, "production-container");
     expect(container.ports).toEqual([{ internal: 5432, external: 6432, ip: "127.0.0.1" }]);
     expect(container.networksAdvanced).toEqual([
       { name: "postgres-environments-test-network", aliases: ["postgres"] },
@@ -75,7 +86,7 @@ describe("a production environment", () => {
   });
 
   it("comes up again with the host, and shuts down cleanly", () => {
-    expect(theOnly(resources, "Container")).toMatchObject({
+    expect(named(resources, "production-container")).toMatchObject({
       restart: "unless-stopped",
       stopSignal: "SIGINT",
       stopTimeout: 120,
@@ -87,14 +98,16 @@ describe("a production environment", () => {
   });
 
   it("puts no password into the container's environment or command line", () => {
-    const { envs, command, labels } = theOnly(resources, "Container");
+    const { envs, command, labels } = named(resources, "production-container");
     expect(JSON.stringify([envs, command, labels])).not.toContain("generated-password");
     expect(envs).toContain("POSTGRES_PASSWORD_FILE=/opt/postgresql-environment/superuser-password");
   });
 
   it("labels every Docker object with project, stack, role and the stack's own", () => {
-    for (const type of ["Network", "Volume", "Container"]) {
-      const labels = theOnly(resources, type).labels as { label: string; value: string }[];
+    const objects = ["Network", "Volume", "Container"].flatMap((type) => inputsOf(resources, type));
+    expect(objects).toHaveLength(7);
+    for (const { labels: given } of objects) {
+      const labels = given as { label: string; value: string }[];
       const byName = Object.fromEntries(labels.map(({ label, value }) => [label, value]));
       expect(byName).toMatchObject({
         "postgresql-environments.project": "postgres-environments",
@@ -183,17 +196,17 @@ describe("a production environment", () => {
     expect(check?.inputs.environment).toMatchObject({ value: { EXTENSIONS: '[{"name":"citext"}]' } });
   });
 
-  it("runs three commands, none with a value in its text", () => {
-    expect(
-      inputsOf(resources, "Command")
-        .map(({ create }) => create)
-        .sort(),
-    ).toEqual([
-      "node migrator/check-extensions.ts",
-      "node migrator/main.ts",
-      "node readiness/await-healthy.ts",
+  it("runs five commands, none with a value in its text, and one of them at its end only", () => {
+    const commands = inputsOf(resources, "Command").map(({ create, delete: onDelete }) =>
+      [create ?? "nothing", onDelete ?? "nothing"].join(", then "),
+    );
+    expect(commands.sort()).toEqual([
+      "node backup/await-streaming.ts, then nothing",
+      "node migrator/check-extensions.ts, then nothing",
+      "node migrator/main.ts, then nothing",
+      "node readiness/await-healthy.ts, then nothing",
+      "nothing, then node backup/final-backup.ts",
     ]);
-    for (const { delete: onDelete } of inputsOf(resources, "Command")) expect(onDelete).toBeUndefined();
   });
 
   it("signs a server certificate for every name that it is reached by", () => {
@@ -225,19 +238,19 @@ describe("a production environment", () => {
     const counts: Record<string, number> = {};
     for (const { type } of resources) counts[type] = (counts[type] ?? 0) + 1;
     expect(counts).toEqual({
-      "command:local:Command": 3,
-      "docker:index/container:Container": 1,
+      "command:local:Command": 5,
+      "docker:index/container:Container": 3,
       "docker:index/network:Network": 1,
       "docker:index/remoteImage:RemoteImage": 1,
-      "docker:index/volume:Volume": 1,
+      "docker:index/volume:Volume": 3,
       "postgresql:index/database:Database": 1,
-      "postgresql:index/defaultPrivileges:DefaultPrivileges": 7,
+      "postgresql:index/defaultPrivileges:DefaultPrivileges": 8,
       "postgresql:index/extension:Extension": 1,
-      "postgresql:index/grant:Grant": 15,
+      "postgresql:index/grant:Grant": 18,
       "postgresql:index/role:Role": 9,
-      "postgresql:index/schema:Schema": 2,
+      "postgresql:index/schema:Schema": 3,
       "pulumi:providers:postgresql": 1,
-      "random:index/randomPassword:RandomPassword": 6,
+      "random:index/randomPassword:RandomPassword": 7,
       "tls:index/certRequest:CertRequest": 1,
       "tls:index/locallySignedCert:LocallySignedCert": 1,
       "tls:index/privateKey:PrivateKey": 2,
@@ -307,7 +320,7 @@ describe("a development environment", () => {
 describe("what makes a new container", () => {
   const label = async (name: string, values: Record<string, string>) => {
     const { resources } = await environment(name, values);
-    const labels = theOnly(resources, "Container").labels as { label: string; value: string }[];
+    const labels = named(resources, `${name}-container`).labels as { label: string; value: string }[];
     return labels.find((entry) => entry.label === "postgresql-environments.configuration")?.value;
   };
 
@@ -366,6 +379,7 @@ describe("the migrator", () => {
       "MIGRATIONS_OWNER",
       "MIGRATIONS_SCHEMA",
       "NODE_COMPILE_CACHE",
+      "RESTORE_POINT_SOURCE",
     ]);
   });
 
@@ -424,9 +438,160 @@ describe("mistakes in the folders", () => {
 describe("an image of another major version", () => {
   it("is taken for a new volume", async () => {
     const { resources } = await environment("next-major", { profile: "production", image: "postgres:18" });
-    expect(theOnly(resources, "Container")).toMatchObject({
+    expect(named(resources, "next-major-container")).toMatchObject({
       image: "postgres:18",
       volumes: [{ containerPath: "/var/lib/postgresql" }],
     });
+  });
+});
+
+describe("backups", () => {
+  const production = { profile: "production", appName: "shop" };
+  const variables = (inputs: Record<string, unknown>) =>
+    Object.fromEntries((inputs.envs as string[]).map((line) => line.split("=", 2)));
+
+  it("are made by two containers that have the settings, and no password but in a closed file", async () => {
+    const { resources } = await environment("backed-up", {
+      ...production,
+      backupEvery: "12h",
+      backupWindow: "30d",
+      backupMinimum: "3",
+      drillEvery: "7d",
+      drillQuery: "SELECT true",
+    });
+    const backup = named(resources, "backed-up-backups-container");
+    const drill = named(resources, "backed-up-backups-drill");
+    for (const [container, role] of [
+      [backup, "run"],
+      [drill, "drill"],
+    ] as const) {
+      expect(container).toMatchObject({
+        image: "postgres:17-trixie",
+        entrypoints: ["/opt/postgresql-environment/backup/entrypoint"],
+        command: [role],
+        restart: "unless-stopped",
+        networksAdvanced: [{ name: "postgres-environments-test-network" }],
+      });
+      expect(container.memorySwap).toBe(container.memory);
+      expect(variables(container)).toMatchObject({
+        PGUSER: "shop_backup",
+        PGDATABASE: "shop",
+        PGSSLMODE: "verify-ca",
+        BACKUP_EVERY: "43200",
+        BACKUP_WINDOW: "2592000",
+        BACKUP_MINIMUM: "3",
+        BACKUP_SYNCHRONOUS: "off",
+        DRILL_EVERY: "604800",
+        DRILL_QUERY: "/run/postgresql-environment/drill-query.sql",
+      });
+      expect(JSON.stringify([container.envs, container.command, container.labels])).not.toContain(
+        "generated-password",
+      );
+      // Secret as a whole, since the password file is among them.
+      const uploads = (container.uploads as { value: { file: string; permissions: string }[] }).value;
+      expect(uploads.find(({ file }) => file.endsWith("/pgpass"))?.permissions).toBe("0600");
+      expect(uploads.find(({ file }) => file.endsWith("/pgbackup"))?.permissions).toBe("0755");
+    }
+    expect(backup.volumes).toEqual([
+      { volumeName: "postgres-environments-test-backups", containerPath: "/repository" },
+    ]);
+    expect(drill.volumes).toEqual([
+      { volumeName: "postgres-environments-test-backups", containerPath: "/repository", readOnly: true },
+      { volumeName: "postgres-environments-test-drill", containerPath: "/scratch" },
+    ]);
+  });
+
+  it("are in a folder of the host where the settings name one, and then in no volume", async () => {
+    const { resources } = await environment("in-folder", { ...production, backupFolder: "/mnt/b" });
+    expect(named(resources, "in-folder-backups-container").volumes).toEqual([
+      { hostPath: "/mnt/b", containerPath: "/repository" },
+    ]);
+    expect(resources.some(({ name }) => name === "in-folder-backups-repository")).toBe(false);
+  });
+
+  it("are tried by no container where drillEvery is 0", async () => {
+    const { resources } = await environment("untried", { ...production, drillEvery: "0" });
+    expect(ofType(resources, "Container").map(({ name }) => name)).toEqual([
+      "untried-container",
+      "untried-backups-container",
+    ]);
+  });
+
+  it("change nothing of the server, its roles and commands where they are off", async () => {
+    const { resources } = await environment("off", { ...production, backups: "false" });
+    expect(resources.filter(({ name }) => /backups|drill|restore/.test(name))).toEqual([]);
+    expect(JSON.stringify(theOnly(resources, "Container").command)).not.toMatch(/slot|summarize/);
+  });
+
+  it("let commits wait for them where that is wanted, except the superuser's", async () => {
+    const { resources } = await environment("waiting", { ...production, backupSynchronous: "true" });
+    expect(named(resources, "waiting-container").command).toContain("synchronous_standby_names=backup");
+  });
+});
+
+describe("restored data", () => {
+  const production = { profile: "production", appName: "shop" };
+  const restored = { time: "2026-11-25T12:00:00Z" };
+
+  it("is in a volume of its own beside the first, filled once, before the server gets it", async () => {
+    const data = { generation: 2, restored, pending: true, adopt: false };
+    const { component, resources } = await environment("restored", production, data);
+    expect(
+      inputsOf(resources, "Volume")
+        .map(({ name }) => String(name))
+        .sort(),
+    ).toEqual([
+      "postgres-environments-test-backups",
+      "postgres-environments-test-data",
+      "postgres-environments-test-data-2",
+      "postgres-environments-test-drill",
+    ]);
+    expect(named(resources, "restored-container").volumes).toMatchObject([
+      { volumeName: "postgres-environments-test-data-2" },
+    ]);
+    const filled = named(resources, "restored-restored-2-filled");
+    expect(filled).toMatchObject({
+      create: "node backup/restore-job.ts",
+      update: "true",
+      environment: {
+        VOLUME: "postgres-environments-test-data-2",
+        REPOSITORY: "postgres-environments-test-backups",
+        RESTORE: '{"time":"2026-11-25T12:00:00Z"}',
+        ADOPT_VOLUME: "off",
+      },
+    });
+    expect(filled.delete).toBeUndefined();
+    expect(JSON.stringify(filled.environment)).not.toContain("generated-password");
+    const run = ofType(resources, "Command").find(({ inputs }) => inputs.create === "node migrator/main.ts");
+    expect(run?.inputs.environment).toMatchObject({ value: { DATA_GENERATION: "2" } });
+    expect(component.dataGeneration && (await resolved(component.dataGeneration))).toBe(2);
+    expect(component.restored && (await resolved(component.restored))).toBe(
+      '{"time":"2026-11-25T12:00:00Z"}',
+    );
+    expect(component.adopted).toBeUndefined();
+  });
+
+  it("has no sign in outputs and resources of a development environment", async () => {
+    const { component } = await environment("none", { profile: "development" });
+    expect([component.dataGeneration, component.restored, component.backups]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+  });
+
+  it("of another stack comes into a development environment before its migrations", async () => {
+    const { resources } = await environment("like-production", {
+      profile: "development",
+      restore: '{"from": {"stack": "production"}, "latest": true, "maskingFile": "masking.sql"}',
+    });
+    expect(named(resources, "like-production-restored-copied")).toMatchObject({
+      create: "node backup/copy-database.ts",
+      environment: {
+        RESTORE: '{"from":{"stack":"production"},"latest":true,"maskingFile":"masking.sql"}',
+        OWNER: "app_owner",
+      },
+    });
+    expect(ofType(resources, "Volume")).toEqual([]);
   });
 });

@@ -49,7 +49,7 @@ beforeAll(async () => {
   engine = new OwnDockerEngine();
   project = new TestProject({ DOCKER_HOST: engine.host });
   port = await freePort();
-  stack = await project.stack("production", { settings: { port, memory: "256MB" } });
+  stack = await project.stack("production", { settings: { port, memory: "256MB", backups: false } });
 });
 
 afterAll(async () => {

@@ -69,7 +69,7 @@ describe("a persistent environment", () => {
   beforeAll(async () => {
     port = await freePort();
     stack = await project.stack("production", {
-      settings: { port, memory: "256MB", migrationsTarget: "0007" },
+      settings: { port, memory: "256MB", migrationsTarget: "0007", backups: false },
     });
     succeeded(await stack.up());
     outputs = await stack.outputs();

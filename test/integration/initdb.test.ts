@@ -123,7 +123,9 @@ describe("init scripts of a persistent environment", () => {
   let outputs: Outputs;
 
   beforeAll(async () => {
-    stack = await project.stack("production", { settings: { ...bare, port: await freePort() } });
+    stack = await project.stack("production", {
+      settings: { ...bare, port: await freePort(), backups: false },
+    });
     script("90_broken.sql", broken);
     script("95_waiting.sh", "true\n");
   });

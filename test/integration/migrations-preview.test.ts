@@ -37,7 +37,7 @@ beforeAll(async () => {
   project = new TestProject();
   stack = await project.stack("production", {
     passphrase: "correct horse",
-    settings: { port: await freePort(), memory: "256MB", deletionProtection: false },
+    settings: { port: await freePort(), memory: "256MB", deletionProtection: false, backups: false },
   });
   succeeded(await stack.up());
 });

@@ -24,7 +24,7 @@ beforeAll(async () => {
   project = new TestProject();
   stack = await project.stack("production", {
     passphrase: "the first passphrase",
-    settings: { port: await freePort(), memory: "256MB", image: oldImage },
+    settings: { port: await freePort(), memory: "256MB", image: oldImage, backups: false },
   });
 });
 
@@ -127,7 +127,7 @@ describe("another major version", () => {
   it("is a second environment beside the first", async () => {
     next = await project.stack("production", {
       name: `${stack.name}-17`,
-      settings: { port: await freePort(), memory: "256MB", image: newImage },
+      settings: { port: await freePort(), memory: "256MB", image: newImage, backups: false },
     });
     succeeded(await next.up());
     nextOutputs = await next.outputs();

@@ -155,7 +155,8 @@ describe("a first up", () => {
     const inside = resources.filter(({ type }) => type.startsWith("postgresql:"));
     expect(inside.length).toBeGreaterThan(20);
     expect(inside.filter(({ retainOnDelete }) => !retainOnDelete)).toEqual([]);
-    expect(resources.find(({ type }) => type === "docker:index/volume:Volume")?.retainOnDelete).toBe(true);
+    const kept = resources.filter(({ retainOnDelete, type }) => retainOnDelete && type.endsWith(":Volume"));
+    expect(kept.map(({ id }) => id).sort()).toEqual([outputs.backupRepository, outputs.volumeName]);
   });
 });
 
@@ -440,7 +441,7 @@ describe("the outputs", () => {
     expect(await stackObjects(stack.name)).toMatchObject({
       containers: expect.arrayContaining([outputs.containerName]),
       networks: [outputs.networkName],
-      volumes: [outputs.volumeName],
+      volumes: expect.arrayContaining([outputs.volumeName, outputs.backupRepository]),
     });
   });
 
@@ -604,7 +605,13 @@ describe("a third stack", () => {
     staging = await project.stack("production", {
       name: `staging-${randomBytes(3).toString("hex")}`,
       passphrase: "another passphrase",
-      settings: { port: await freePort(), memory: "256MB", tlsCertificate: own.certificate, tlsCa: own.ca },
+      settings: {
+        port: await freePort(),
+        memory: "256MB",
+        tlsCertificate: own.certificate,
+        tlsCa: own.ca,
+        backups: false,
+      },
     });
     await staging.setByPulumi({ superuserPassword: "Sup3r $ecret 'ü\"%", tlsKey: own.key }, { secret: true });
     const log = succeeded(await staging.up());
@@ -665,7 +672,11 @@ describe("the end of a production environment", () => {
     await client.remove();
     succeeded(await stack.destroy());
     const left = await stackObjects(stack.name);
-    expect(left).toEqual({ containers: [], networks: [], volumes: [outputs.volumeName] });
+    expect({ ...left, volumes: left.volumes.sort() }).toEqual({
+      containers: [],
+      networks: [],
+      volumes: [outputs.backupRepository, outputs.volumeName],
+    });
   });
 
   it("is not the end of its data: with adoptVolume, up takes the volume over with rows, roles and new passwords", async () => {

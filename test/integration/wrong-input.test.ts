@@ -151,7 +151,7 @@ describe("an environment with data", () => {
     takenPort = await freePort();
     stack = await project.stack("production", {
       passphrase: "the right one",
-      settings: { port, memory: "256MB" },
+      settings: { port, memory: "256MB", backups: false },
     });
     succeeded(await stack.up());
     outputs = await stack.outputs();

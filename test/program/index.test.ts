@@ -46,8 +46,13 @@ it("production comes up as its stack file says", async () => {
   const { registered, program } = await run("production");
   expect(program.lifetime).toBe("persistent");
   expect(program.tls.mode).toBe("require");
-  expect(registered.filter(({ type }) => type.endsWith(":Volume"))).toHaveLength(1);
-  const container = registered.find(({ type }) => type.endsWith(":Container"));
+  const volumes = registered
+    .filter(({ type }) => type.endsWith(":Volume"))
+    .map(({ inputs }) => String(inputs.name));
+  expect(volumes.sort()).toEqual(
+    ["backups", "data", "drill"].map((role) => `${project.name}-production-${role}`),
+  );
+  const container = registered.find(({ name }) => name === "postgres-container");
   const external = Number(configurationOf("production")[longKey("port")]);
   expect(container?.inputs.ports).toEqual([{ internal: 5432, external, ip: "127.0.0.1" }]);
 });

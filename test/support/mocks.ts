@@ -41,7 +41,7 @@ function outputsOf(type: string, inputs: Record<string, unknown>): Record<string
     case "tls:index/certRequest:CertRequest":
       return { certRequestPem: "request" };
     case "docker:index/container:Container":
-      return { ports: (inputs.ports as object[]).map((port) => ({ external: 49153, ...port })) };
+      return { ports: ((inputs.ports ?? []) as object[]).map((port) => ({ external: 49153, ...port })) };
     default:
       return {};
   }

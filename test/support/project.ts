@@ -25,7 +25,7 @@ const namespace = "postgres-environments";
 export const copied: readonly string[] = [
   ...["Pulumi.yaml", "package.json", "index.ts", "components", "readiness", "migrator", "migrations"],
   ...["initdb", "cli", "catalogue", "rehearsal", "review"],
-  ...["reset", "seeds", "testing"],
+  ...["reset", "seeds", "testing", "backup"],
 ];
 const linked = ["node_modules", "airgap", ".airgap"];
 

@@ -10,7 +10,11 @@ describe("a stand-in image", () => {
     ["postgres:15-bookworm", "15", "bookworm"],
     ["postgres:15", "15", "bookworm"],
   ])("for %s has PostgreSQL %s of Debian %s", (name, major, suite) => {
-    expect(standInFor(name)).toEqual({ name, major, suite });
+    expect(standInFor(name)).toEqual({ name, program: "postgres", major, suite });
+  });
+
+  it.each(["rclone/rclone:1.75.0", "docker.io/rclone/rclone:1.75"])("for %s has Debian's rclone", (name) => {
+    expect(standInFor(name)).toEqual({ name, program: "rclone", major: "", suite: "trixie" });
   });
 
   it.each([
@@ -22,6 +26,8 @@ describe("a stand-in image", () => {
     "postgres:17-trixie@sha256:0123",
     "registry.test/postgres:17-trixie",
     "postgis/postgis:17",
+    "rclone/rclone:latest",
+    "example/rclone:1.75.0",
   ])("is not made for %s", (name) => {
     expect(standInFor(name)).toBeUndefined();
   });

@@ -28,6 +28,8 @@ export function stackOutputs(overrides: Partial<StackOutputs> = {}): StackOutput
     containerName: "postgres-environments-development-postgres",
     networkName: "postgres-environments-development",
     volumeName: undefined,
+    backupRepository: undefined,
+    backupConnection: undefined,
     ...overrides,
   };
 }

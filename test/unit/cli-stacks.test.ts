@@ -3,6 +3,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { formatAge, formatBytes, formatTable } from "../../cli/amounts.ts";
+import { noBackups } from "../../cli/backup-report.ts";
 import { formatList, type ListedStack } from "../../cli/commands/list.ts";
 import { maskPasswords, passwordMask } from "../../cli/commands/logs.ts";
 import { candidates } from "../../cli/commands/prune.ts";
@@ -353,6 +354,7 @@ test("the list has a line for each stack", () => {
     used: ago(1).toISOString(),
     data: 40 * 1024 ** 2,
     memory: 120 * 1024 ** 2,
+    backup: undefined,
     keepFor: undefined,
     prunable: undefined,
     folder: undefined,
@@ -378,15 +380,17 @@ test("the list has a line for each stack", () => {
     { ...row, stack: "pr-3", state: "left over" },
     { ...row, stack: "pr-4", folder: "/srv/other" },
     { ...row, ...none, stack: "production", state: "never up", profile: "production", used: undefined },
+    { ...row, stack: "staging", profile: "production", backup: ago(0.5).toISOString() },
   ];
   expect(formatList(stacks, now)).toMatchInlineSnapshot(`
-    "STACK        STATE      PROFILE       PORT  AGE  USED   DATA  MEMORY  NOTE
+    "STACK        STATE      PROFILE       PORT  AGE  USED   DATA  MEMORY  BACKUP  NOTE
     development  running    development  32795  2 d  24 h  40 MB  120 MB
-    pr-1         stopped    development  32795  2 d  24 h         120 MB  kept until 2026-11-29 12:00 UTC
-    pr-2         gone       development              24 h                 ./db prune removes it
-    pr-3         left over  development  32795  2 d  24 h  40 MB  120 MB  its state is gone: ./db prune removes it
-    pr-4         running    development  32795  2 d  24 h  40 MB  120 MB  of /srv/other
+    pr-1         stopped    development  32795  2 d  24 h         120 MB          kept until 2026-11-29 12:00 UTC
+    pr-2         gone       development              24 h                         ./db prune removes it
+    pr-3         left over  development  32795  2 d  24 h  40 MB  120 MB          its state is gone: ./db prune removes it
+    pr-4         running    development  32795  2 d  24 h  40 MB  120 MB          of /srv/other
     production   never up   production
+    staging      running    production   32795  2 d  24 h  40 MB  120 MB    12 h
     "
   `);
   expect(formatList([], now)).toBe("There is no stack yet: ./db start brings development up.\n");
@@ -468,7 +472,7 @@ describe("the status", () => {
     },
     migrations: { applied: 7, newest: "0007_b", pending: ["0008_c"], problems: ["0003_x was changed"] },
     seeds: undefined,
-    backups: { newest: undefined },
+    backups: noBackups,
     problem: undefined,
   };
 
@@ -482,7 +486,7 @@ describe("the status", () => {
       Transactions  the longest for 1 min, by shop_reader (active, pid 42): SELECT long, long, long, long, long, long, long, long, long, long, long, long, …
       Migrations    0007_b is the newest of 7 in place, 1 pending: 0008_c
       Seed data     none
-      Backups       no backups
+      Backups       none: the setting backups is false
 
       ROLE         STATE   SESSIONS
       shop_app_a   idle           2
@@ -520,9 +524,23 @@ describe("the status", () => {
     expect(text).toContain("add pg_stat_statements to extensions in Pulumi.development.yaml");
   });
 
-  test("tells the newest backup's age, where there is one", () => {
-    const text = formatStatus({ ...report, backups: { newest: ago(0.5).toISOString() } }, now);
-    expect(text).toContain("Backups       the newest 12 h ago");
+  test.each([
+    [{}, "no base backup yet; no restore tried yet"],
+    [
+      { newest: ago(0.5).toISOString(), kind: "incr" },
+      "the newest base backup (incr) is of 12 h ago; no restore tried yet",
+    ],
+    [
+      {
+        newest: ago(0.5).toISOString(),
+        kind: "full",
+        drill: { ended: ago(0.25).toISOString(), ok: false, seconds: 41.2 },
+      },
+      "the newest base backup (full) is of 12 h ago; a restore FAILED 6 h ago, in 41 s",
+    ],
+  ])("tells how old the backups are, and what trying them gave: %j", (found, words) => {
+    const text = formatStatus({ ...report, backups: { ...noBackups, made: true, ...found } }, now);
+    expect(text).toContain(`Backups       ${words}`);
   });
 
   test("says what is wrong with a server that does not answer, and what to do", () => {
@@ -535,7 +553,7 @@ describe("the status", () => {
       Server     stopped, p-production-postgres at 127.0.0.1:5432
       Problem    no answer
       Seed data  none
-      Backups    no backups
+      Backups    not known
 
       ./db start --stack production brings it up; ./db logs production shows its log.
       "

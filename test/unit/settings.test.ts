@@ -273,3 +273,81 @@ describe("Pulumi.yaml", () => {
     expect(inFile).toEqual(declared);
   });
 });
+
+describe("backups", () => {
+  it("are made in production, with these defaults, and not in development", () => {
+    expect(accepted({ profile: "development" }).backup).toBeUndefined();
+    expect(accepted({ profile: "production", backups: "false" }).backup).toBeUndefined();
+    expect(accepted({ profile: "production" }).backup).toEqual({
+      folder: undefined,
+      every: 86_400,
+      fullEvery: 7 * 86_400,
+      window: 14 * 86_400,
+      minimum: 2,
+      synchronous: false,
+      walLimit: 10 * 1024 ** 3,
+      drillEvery: 86_400,
+      drillQuery: undefined,
+      final: true,
+      copy: undefined,
+    });
+  });
+
+  it("are what the settings say, with ages in seconds", () => {
+    const settings = accepted({
+      profile: "production",
+      backupFolder: "/mnt/backups",
+      backupEvery: "12h",
+      backupFullEvery: "3d",
+      backupWindow: "30d",
+      backupMinimum: "3",
+      backupSynchronous: "true",
+      backupWalLimit: "50GB",
+      drillEvery: "0",
+      drillQuery: "SELECT true",
+      finalBackup: "false",
+    });
+    expect(settings.backup).toEqual({
+      folder: "/mnt/backups",
+      every: 43_200,
+      fullEvery: 3 * 86_400,
+      window: 30 * 86_400,
+      minimum: 3,
+      synchronous: true,
+      walLimit: 50 * 1024 ** 3,
+      drillEvery: 0,
+      drillQuery: "SELECT true",
+      final: false,
+      copy: undefined,
+    });
+  });
+
+  it.each([
+    { restore: '{"latest": true}' },
+    { restore: '{"time": "2026-11-25 12:00:00.5+01", "backup": "20261125T100000Z-incr"}' },
+    { restore: '{"name": "before 0007_order_number_required", "timeline": 2}' },
+    { restore: '{"from": {"stack": "production"}, "lsn": "0/3000060", "maskingFile": "masking.sql"}' },
+  ])("can be restored to one moment: %j", (values) => {
+    expect(accepted({ profile: "production", ...values }).restore).toEqual(JSON.parse(values.restore));
+  });
+
+  it.each([
+    [{ backupFolder: "backups" }],
+    [{ backupEvery: "0" }],
+    [{ restore: "{}" }],
+    [{ restore: '{"latest": true, "time": "2026-11-25T12:00:00Z"}' }],
+    [{ restore: '{"time": "2026-11-25 12:00:00"}' }],
+    [{ restore: '{"time": "2026-13-25T12:00:00Z"}' }],
+    [{ restore: '{"latest": true, "form": "copy"}' }],
+    [{ backups: "false", backupEvery: "1d" }],
+    [{ backups: "false", restore: '{"latest": true}' }],
+    [{ restore: '{"latest": true, "maskingFile": "masking.sql"}' }],
+    [{ restore: '{"latest": true}', adoptVolume: "true" }],
+    [{ profile: "development", backups: "true", drillEvery: "1d" }],
+    [{ profile: "development", restore: '{"latest": true}' }],
+    [{ serverSettings: '{"wal_level": "minimal", "max_wal_senders": 2}' }],
+    [{ serverSettings: '{"max_slot_wal_keep_size": "1GB"}', backupWalLimit: "2GB" }],
+  ])("are refused with the way out: %j", (values) => {
+    expect(refused({ profile: "production", ...values })).toMatchSnapshot();
+  });
+});
