@@ -1,10 +1,16 @@
 import * as pulumi from "@pulumi/pulumi";
 import { planData } from "./components/backups/planned-data.ts";
+import { planRotation } from "./components/credentials/planned-rotation.ts";
 import { planMigrations } from "./components/migrations/planned-migrations.ts";
 import { PostgresEnvironment } from "./components/postgres-environment.ts";
 import { readSettings } from "./components/read-settings.ts";
+import { planRestart } from "./components/server/restarts.ts";
 
 const settings = readSettings();
+/** What the server was started with; another value of one of these takes a restart. Null in an ephemeral environment. */
+export const serverStart = await planRestart(settings);
+/** Of each password and the authority: how often it was rotated, and since when it is in use. Null in an ephemeral one. */
+export const rotation = await planRotation(settings);
 const data = await planData(settings);
 const environment = new PostgresEnvironment("postgres", {
   settings,
@@ -28,6 +34,8 @@ export const lifetime = settings.lifetime;
 export const image = settings.image;
 export const containerName = environment.server.containerName;
 export const networkName = environment.server.networkName;
+/** Who may connect from where, as PostgreSQL reads it: here, so that a preview shows what changes. */
+export const accessRules = environment.server.accessRules;
 /** Null: the data is in memory. */
 export const volumeName = environment.server.volumeName ?? null;
 /** Names of the migrations that are in place. */
@@ -40,9 +48,13 @@ export const backupRepository = environment.backups?.repository ?? null;
 export const backupConnection = environment.backupConnection
   ? pulumi.secret(environment.backupConnection)
   : null;
-/** Without it, nothing can be restored from the encrypted copy off the host. */
-export const backupCopyKey = environment.backupCopyKey ? pulumi.secret(environment.backupCopyKey) : null;
 /** For the next update: how often the data was restored, by which setting, and whether the stack began with a backup. */
 export const dataGeneration = environment.dataGeneration ?? null;
 export const restored = environment.restored ?? null;
 export const adopted = environment.adopted ?? null;
+/** Without it, nothing can be restored from the encrypted copy off the host. */
+export const backupCopyKey = environment.backupCopyKey ? pulumi.secret(environment.backupCopyKey) : null;
+/** Addresses of the programs that watch the environment, by name; null: there are none. */
+export const monitoring = environment.monitoring?.addresses ?? null;
+/** Of Grafana's user admin; null: there is no Grafana. */
+export const grafanaPassword = environment.monitoring?.grafanaPassword ?? null;

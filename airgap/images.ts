@@ -17,12 +17,14 @@ const sourcesLabel = "postgresql-environments.airgap.sources";
 export interface StandInImage {
   readonly name: string;
   /** What is in it, and the folder of its Dockerfile. */
-  readonly program: "postgres" | "rclone";
-  /** PostgreSQL's major version; empty for rclone, of which a Debian release has just one. */
+  readonly program: "postgres" | "rclone" | MonitoringProgram;
+  /** PostgreSQL's major version; empty for the others, of which a Debian release has just one. */
   readonly major: string;
   /** The Debian release that has it. */
   readonly suite: string;
 }
+
+type MonitoringProgram = "postgres-exporter" | "node-exporter" | "prometheus";
 
 /** How each kind of image is made from Debian's packages. */
 const recipes: Readonly<Record<StandInImage["program"], Recipe>> = {
@@ -46,16 +48,33 @@ const recipes: Readonly<Record<StandInImage["program"], Recipe>> = {
     versionCommand: () => ["/usr/bin/rclone", "version"],
     buildArguments: () => ({}),
   },
+  "postgres-exporter": monitoring("PostgreSQL exporter", "postgres-exporter", "prometheus-postgres-exporter"),
+  "node-exporter": monitoring("node exporter", "node-exporter", "prometheus-node-exporter"),
+  prometheus: monitoring("Prometheus", "prometheus", "prometheus"),
 };
+
+/** All three are made from one root file system. */
+function monitoring(title: string, program: MonitoringProgram, binary: string): Recipe {
+  return {
+    title,
+    folder: join(project, "airgap", `image-${program}`),
+    root: "monitoring",
+    bootstrapArguments: monitoringBootstrap,
+    versionCommand: () => [`/usr/bin/${binary}`, "--version"],
+    buildArguments: () => ({}),
+  };
+}
 
 interface Recipe {
   /** What people call the program. */
   readonly title: string;
   /** Has the Dockerfile and what it copies. */
   readonly folder: string;
+  /** Of the root file system's name, where several programs share one. Default: the version or program. */
+  readonly root?: string;
   /** mmdebstrap's, without the archive's name. Part of the digest of sources: a change builds every such image anew. */
   bootstrapArguments(image: StandInImage): string[];
-  /** Its first line has the version in it. */
+  /** What it prints begins with the version, a name before it aside. */
   versionCommand(image: StandInImage): string[];
   /** Of the Dockerfile, beside ROOT and VERSION. */
   buildArguments(image: StandInImage): Readonly<Record<string, string>>;
@@ -77,6 +96,14 @@ export function standInFor(name: string): StandInImage | undefined {
   // Whatever the version: Debian's is older than any that one would choose, and the program needs nothing newer.
   if (/^(?:docker\.io\/)?rclone\/rclone:1\.\d+(?:\.\d+)?$/.test(name)) {
     return { name, program: "rclone", major: "", suite: "trixie" };
+  }
+  // Here too: the flags in use are in Debian's version and in the genuine one.
+  const [, monitoringProgram] =
+    /^quay\.io\/(?:prometheuscommunity|prometheus)\/(postgres-exporter|node-exporter|prometheus):v\d+\.\d+\.\d+$/.exec(
+      name,
+    ) ?? [];
+  if (monitoringProgram) {
+    return { name, program: monitoringProgram as MonitoringProgram, major: "", suite: "trixie" };
   }
   const match = /^(?:docker\.io\/)?(?:library\/)?postgres:(\d+)(?:\.\d+)?(?:-([a-z]+))?$/.exec(name);
   const [, major, wanted] = match ?? [];
@@ -111,9 +138,7 @@ export async function prepareImage(
   const problem = mayPull ? await pull(reporter, name) : "stand-ins were asked for";
   if (problem === undefined) return true;
   if (options.genuine === true || !spec || !sources) {
-    const standIns = spec
-      ? ""
-      : " Stand-ins can be made for postgres:17-trixie, postgres:15-bookworm and rclone/rclone:1.75.0.";
+    const standIns = spec ? "" : ` ${whatStandsIn(name)}`;
     throw new UserError(`The image ${name} can't be pulled: ${problem}`, {
       next: `Check the image's name and the way to its registry, or load it into the Docker Engine by hand.${standIns}`,
       exitCode: exitCode.missing,
@@ -121,6 +146,13 @@ export async function prepareImage(
   }
   if (!isCurrent) await build(reporter, spec, sources);
   return false;
+}
+
+function whatStandsIn(name: string): string {
+  if (/(?:^|\/)grafana\/grafana\b/.test(name)) {
+    return "Nothing stands in for Grafana, which is no package of Debian's: use monitoring prometheus here, or load Grafana's image by hand.";
+  }
+  return "Stand-ins can be made for postgres:17-trixie, postgres:15-bookworm, rclone/rclone:1.75.0 and the images of Prometheus and its exporters on quay.io.";
 }
 
 /** @returns Undefined where there is no such image. */
@@ -205,6 +237,23 @@ function rcloneBootstrap({ suite }: StandInImage): string[] {
   ];
 }
 
+/** The genuine images have a program and next to nothing else: no shell in this one, so that nobody comes to need it. */
+function monitoringBootstrap({ suite }: StandInImage): string[] {
+  return [
+    "--variant=extract",
+    "--include=base-files,prometheus,prometheus-node-exporter,prometheus-postgres-exporter,promtool",
+    ...[
+      ...dpkgOptions,
+      "path-exclude=/usr/lib/*/gconv/*",
+      "path-exclude=/usr/share/*",
+      "path-exclude=/usr/bin/*sh",
+    ].map((option) => `--dpkgopt=${option}`),
+    '--aptopt=Acquire::Languages "none"',
+    '--aptopt=APT::Install-Recommends "false"',
+    suite,
+  ];
+}
+
 /** A digest of what an image's root file system is made from. */
 function rootOf(image: StandInImage): Promise<string> {
   return digest([], JSON.stringify(recipes[image.program].bootstrapArguments(image)));
@@ -223,11 +272,16 @@ async function build(reporter: StepReporter, image: StandInImage, sources: strin
   const recipe = recipes[image.program];
   await runStep(reporter, `Building a stand-in for the image ${image.name}`, async (step) => {
     try {
-      const kind = image.major || image.program;
+      const kind = image.major || (recipe.root ?? image.program);
       const root = `postgresql-environments-airgap:${image.suite}-${kind}-${await rootOf(image)}`;
-      if (!(await labelsOf(root))) await importRoot(image, root, step.progress);
+      // Images are made at the same time, and several may want the same root.
+      const being = roots.get(root) ?? makeRoot(image, root, step.progress);
+      roots.set(root, being);
+      await being.finally(() => roots.delete(root));
       const ask = ["run", "--rm", "--network=none", root, ...recipe.versionCommand(image)];
-      const version = (await run("docker", ask)).split("\n")[0]?.replace(/^rclone v/, "") ?? "";
+      const said = await capture("docker", ask);
+      // Some say it on standard error.
+      const version = /\d\S*/.exec(said.stdout || said.stderr)?.[0] ?? "";
       const settings = { ROOT: root, VERSION: version, ...recipe.buildArguments(image) };
       await run(
         "docker",
@@ -252,6 +306,13 @@ async function build(reporter: StepReporter, image: StandInImage, sources: strin
   });
 }
 
+/** Those that are being made, by name. */
+const roots = new Map<string, Promise<void>>();
+
+async function makeRoot(image: StandInImage, root: string, progress: (text: string) => void): Promise<void> {
+  if (!(await labelsOf(root))) await importRoot(image, root, progress);
+}
+
 async function importRoot(
   image: StandInImage,
   root: string,
@@ -259,7 +320,7 @@ async function importRoot(
 ): Promise<void> {
   await mkdir(unfinished, { recursive: true });
   // A file, not a pipe: docker import takes the archive of a bootstrap that failed for an image.
-  const archive = join(unfinished, `${image.suite}-${image.major || image.program}.tar`);
+  const archive = join(unfinished, `${root.replace(":", "-")}.tar`);
   const mirror = await debianMirror();
   await run(
     "mmdebstrap",

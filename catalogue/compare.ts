@@ -107,17 +107,35 @@ const shown = 100;
  */
 export function describeDifference(difference: Difference, when: string): string {
   const { object } = difference;
-  const verb = /^(?:settings|default privileges) /.test(object) ? "are" : "is";
   switch (difference.kind) {
     case "missing":
-      return `${object} ${verb} missing ${when}${describeParts(difference.parts)}`;
+      return `${object} ${verbOf(object)} missing ${when}${describeParts(difference.parts)}`;
     case "extra":
-      return `${object} ${verb} there ${when}, and ${verb === "are" ? "were" : "was"} not before${describeParts(difference.parts)}`;
+      return `${object} ${verbOf(object)} there ${when}, and ${verbOf(object) === "are" ? "were" : "was"} not before${describeParts(difference.parts)}`;
     case "order":
       return `${object}: the order of the columns was ${difference.was.join(", ")}, is ${difference.is.join(", ")} ${when}`;
     case "changed":
-      return `${object}, ${when}: ${difference.changes.map(describeChange).join("; ")}`;
+      return `${object}, ${when}: ${difference.changes.map((change) => describeChange(change, ["was", "were"])).join("; ")}`;
   }
+}
+
+/** The same where one of the two is not earlier, but as it should be. */
+export function describeDeviation(difference: Difference): string {
+  const { object } = difference;
+  switch (difference.kind) {
+    case "missing":
+      return `${object} ${verbOf(object)} missing${describeParts(difference.parts)}`;
+    case "extra":
+      return `${object} ${verbOf(object)} there, and should not be${describeParts(difference.parts)}`;
+    case "order":
+      return `${object}: the order of the columns should be ${difference.was.join(", ")}, is ${difference.is.join(", ")}`;
+    case "changed":
+      return `${object}: ${difference.changes.map((change) => describeChange(change, ["should be", "should be"])).join("; ")}`;
+  }
+}
+
+function verbOf(object: string): "is" | "are" {
+  return /^(?:settings|default privileges|rights) /.test(object) ? "are" : "is";
 }
 
 /** As in « (with 3 columns and 1 index)». */
@@ -144,24 +162,25 @@ function plural(kind: string): string {
   return /(?:s|x)$/.test(kind) ? `${kind}es` : `${kind}s`;
 }
 
-function describeChange({ what, was, is }: Change): string {
+function describeChange({ what, was, is }: Change, [one, many]: readonly [string, string]): string {
   const [before, after] =
-    /^privileges|(?:attributes|functions|operators|options|roles|schemas|tables|tags|targets|values)$/.test(
+    /^(?:privileges|rights)|(?:attributes|functions|operators|options|roles|schemas|tables|tags|targets|values)$/.test(
       what,
     )
-      ? ["were", "are"]
-      : ["was", "is"];
+      ? [many, "are"]
+      : [one, "is"];
   if (
     was !== undefined &&
     is !== undefined &&
     [was, is].some((text) => text.includes("\n") || text.length > shown)
   ) {
-    return describeLongChange(what, was, is);
+    return describeLongChange(what, was, is, before);
   }
   return `${what} ${before} ${described(what, was)}, ${after} ${described(what, is)}`;
 }
 
 function described(what: string, value: string | undefined): string {
+  if (value === undefined && what.startsWith("rights on ")) return "the built-in ones";
   if (value === undefined || value === "") return "none";
   const [first = "", ...rest] = value.trim().split("\n");
   const text = rest.length > 0 || first.length > shown ? `${first.slice(0, shown)} …` : first;
@@ -169,7 +188,7 @@ function described(what: string, value: string | undefined): string {
 }
 
 /** Shows where a long text first differs. */
-function describeLongChange(what: string, was: string, is: string): string {
+function describeLongChange(what: string, was: string, is: string, verb: string): string {
   const [before, after] = [was.split("\n"), is.split("\n")];
   const line = before.findIndex((text, index) => text !== after[index]);
   const place = line < 0 ? before.length : line;
@@ -177,7 +196,7 @@ function describeLongChange(what: string, was: string, is: string): string {
   const excerpt = (text: string | undefined, other: string | undefined) =>
     text === undefined ? "nothing" : `«${aroundDifference(text, other ?? "")}»`;
   const where = Math.max(before.length, after.length) > 1 ? ` in line ${place + 1}` : "";
-  return `${what} differs${where}: was ${excerpt(a, b)}, is ${excerpt(b, a)}`;
+  return `${what} differs${where}: ${verb === "were" ? "was" : verb} ${excerpt(a, b)}, is ${excerpt(b, a)}`;
 }
 
 function aroundDifference(text: string, other: string): string {

@@ -15,30 +15,30 @@ const counts = ({ without }: Scope, schema = "nspname") =>
   `${schema} NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND ${schema} !~ '^pg_(toast_)?temp_'
    AND ${schema} <> ALL (${without})`;
 
-const depends = (type: string, catalogue: string, oid: string) =>
+export const depends = (type: string, catalogue: string, oid: string) =>
   `EXISTS (SELECT FROM pg_depend
             WHERE classid = '${catalogue}'::regclass AND objid = ${oid} AND objsubid = 0 AND deptype = '${type}')`;
 
 /** What an extension has made is the extension's matter. */
 const notOfExtension = (catalogue: string, oid: string) => `NOT ${depends("e", catalogue, oid)}`;
 
-const role = (oid: string) => `quote_ident(pg_get_userbyid(${oid}))`;
+export const role = (oid: string) => `quote_ident(pg_get_userbyid(${oid}))`;
 
-const comment = (catalogue: string, oid: string) => `obj_description(${oid}, '${catalogue}')`;
+export const comment = (catalogue: string, oid: string) => `obj_description(${oid}, '${catalogue}')`;
 
 /**
  * Privileges by role. No list means the built-in rights, so that a list which says the same is no difference.
  *
  * @param builtIn SQL text: what holds where there is no list.
  */
-const privileges = (acl: string, builtIn: string) => `
+export const privileges = (acl: string, builtIn: string) => `
   (SELECT jsonb_object_agg(grantee, rights)
      FROM (SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE ${role("grantee")} END AS grantee,
                   string_agg(DISTINCT privilege_type || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, ', '
                              ORDER BY privilege_type || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS rights
              FROM aclexplode(coalesce(${acl}, ${builtIn})) GROUP BY 1) AS by_role)`;
 
-const properties = (list: Readonly<Record<string, string>>) =>
+export const properties = (list: Readonly<Record<string, string>>) =>
   `jsonb_strip_nulls(jsonb_build_object(${Object.entries(list)
     .map(([name, value]) => `'${name}', ${value}`)
     .join(", ")}))`;
@@ -47,7 +47,7 @@ const properties = (list: Readonly<Record<string, string>>) =>
  * `name=value` options, in an order that does not depend on when they were set. Without `pg_attver`, which 17.12 and its
  * kin keep beside a column's own options: it counts the changes of a column's definition, and is nobody's setting.
  */
-const options = (list: string) =>
+export const options = (list: string) =>
   `(SELECT string_agg(option, ', ' ORDER BY option) FROM unnest(${list}) AS option WHERE option !~ '^pg_attver=')`;
 
 const names = (oids: string) =>
@@ -591,6 +591,96 @@ function others(): string[] {
   ];
 }
 
+/**
+ * Rights on what PostgreSQL and extensions bring along, as far as they aren't those that it came with: whoever may read
+ * pg_authid or run pg_read_file needs no right on anything else.
+ */
+function rightsOnOthersObjects(): string {
+  const text = (acl: string) => `
+    (SELECT string_agg(grantee || ': ' || rights, '; ' ORDER BY grantee)
+       FROM (SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE ${role("grantee")} END AS grantee,
+                    string_agg(DISTINCT privilege_type || CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, ', ') AS rights
+               FROM aclexplode(${acl}) GROUP BY 1) AS by_role)`;
+  const those = (
+    from: string,
+    name: string,
+    acl: string,
+    builtIn: string,
+    catalogue: string,
+    schema: string | undefined,
+    column = "0",
+  ) => `
+    SELECT ${name} AS what, ${text(acl)} AS rights FROM ${from}
+      LEFT JOIN pg_init_privs AS initial
+             ON initial.classoid = '${catalogue}'::regclass AND initial.objoid = object.oid AND initial.objsubid = ${column}
+     WHERE ${acl} IS NOT NULL AND ${text(acl)} IS DISTINCT FROM ${text(`coalesce(initial.initprivs, ${builtIn})`)}
+       AND (${schema === undefined ? "" : `${schema} IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) OR `}
+            ${depends("e", catalogue, "object.oid")})
+       ${
+         schema === undefined
+           ? ""
+           : // Of which the server keeps no initial rights: its owner (the bootstrap superuser, 10) has all, and all may read.
+             `AND (${schema} <> 'information_schema'::regnamespace OR EXISTS (
+                    SELECT FROM aclexplode(${acl})
+                     WHERE grantee NOT IN (0, 10) OR (grantee = 0 AND privilege_type NOT IN ('SELECT', 'USAGE'))))`
+       }`;
+  return `
+  SELECT 'objects of PostgreSQL and of extensions' AS name, NULL AS parent,
+         (SELECT jsonb_object_agg('rights on ' || what, coalesce(rights, 'nobody''s')) FROM (
+           ${[
+             those(
+               "pg_proc AS object",
+               "'function ' || object.oid::regprocedure",
+               "proacl",
+               "acldefault('f', proowner)",
+               "pg_proc",
+               "pronamespace",
+             ),
+             those(
+               "pg_class AS object",
+               "object.oid::regclass::text",
+               "relacl",
+               "acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner)",
+               "pg_class",
+               "relnamespace",
+             ),
+             those(
+               "pg_attribute JOIN pg_class AS object ON object.oid = attrelid",
+               "format('column %I of %s', attname, object.oid::regclass)",
+               "attacl",
+               "acldefault('c', relowner)",
+               "pg_class",
+               "relnamespace",
+               "attnum",
+             ),
+             those(
+               "pg_type AS object",
+               "'type ' || object.oid::regtype",
+               "typacl",
+               "acldefault('T', typowner)",
+               "pg_type",
+               "typnamespace",
+             ),
+             those(
+               "pg_language AS object",
+               "'language ' || quote_ident(lanname)",
+               "lanacl",
+               "acldefault('l', lanowner)",
+               "pg_language",
+               undefined,
+             ),
+             those(
+               "pg_namespace AS object",
+               "'schema ' || quote_ident(nspname)",
+               "nspacl",
+               "acldefault('n', nspowner)",
+               "pg_namespace",
+               "object.oid",
+             ),
+           ].join(" UNION ALL ")}) AS others) AS properties,
+         NULL::jsonb AS privileges`;
+}
+
 /** @param without SQL text: an array of the schemas to leave out. */
 export function catalogueQueries(without: string): string[] {
   const scope = { without };
@@ -613,5 +703,6 @@ export function catalogueQueries(without: string): string[] {
     ...operators(scope),
     ...textSearchAndCollations(scope),
     ...others(),
+    rightsOnOthersObjects(),
   ];
 }

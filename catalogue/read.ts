@@ -1,4 +1,5 @@
 import type { Client } from "pg";
+import { clusterQueries } from "./cluster-queries.ts";
 import { catalogueQueries } from "./queries.ts";
 
 /** One object of a database, as PostgreSQL's catalogue has it. */
@@ -26,7 +27,8 @@ export interface ReadOptions {
 /**
  * Reads what a database consists of: schemas, tables, views, columns, constraints, indexes, sequences, functions, types,
  * triggers, rules, policies, statistics objects, privileges and default privileges, comments, settings, extensions,
- * publications and more. Not read: rows, the values of sequences, large objects, roles, what extensions consist of.
+ * publications and more. Not read: rows, the values of sequences, large objects, roles (see `readCluster`), what
+ * extensions consist of.
  *
  * Changes nothing and takes no lock that anyone would wait for: it works on a live server too, with any role. All is
  * read in one transaction, in which the session must not be.
@@ -35,10 +37,22 @@ export interface ReadOptions {
  */
 export async function readCatalogue(client: Client, { without = [] }: ReadOptions = {}): Promise<Catalogue> {
   const schemas = `ARRAY[${without.map((name) => client.escapeLiteral(name)).join(", ")}]::name[]`;
+  return await read(client, catalogueQueries(schemas));
+}
+
+/**
+ * Reads what all databases of a server share: roles with their attributes, memberships, databases, tablespaces, rights
+ * on parameters, subscriptions. In the same manner; needs a superuser, since nobody else sees who has a password.
+ */
+export async function readCluster(client: Client): Promise<Catalogue> {
+  return await read(client, clusterQueries());
+}
+
+async function read(client: Client, queries: readonly string[]): Promise<Catalogue> {
   // One query text, one round trip.
   const text = [
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO pg_catalog",
-    ...catalogueQueries(schemas),
+    ...queries,
     "COMMIT",
   ].join(";\n");
   try {

@@ -156,6 +156,7 @@ Examples:
     .addHelpText("after", exitCodes)
     .action(async (options) => (await import("./commands/doctor.ts")).doctor(options));
 
+  addRotate(program);
   addMigrate(program);
   addRehearse(program);
   addReset(program);
@@ -165,6 +166,53 @@ Examples:
 
   for (const command of allCommands(program)) command.exitOverride();
   return program;
+}
+
+function addRotate(program: Command): void {
+  program
+    .command("rotate")
+    .summary("give a login another password, without an outage")
+    .description(
+      [
+        "Makes another password, or another certificate authority, the current one: counts it up in the stack's file and",
+        "runs `pulumi up`. The application has two logins in one group: the idle one gets a new password and becomes the",
+        "one of the outputs, the other stays valid until --finish. All other logins get their new password at once; their",
+        "open sessions go on.",
+      ].join(" "),
+    )
+    .argument("<stack>", "the environment, whose profile is production", stackName)
+    .addOption(
+      new Option("--role <role>", "whose password").choices([
+        "app",
+        "migrator",
+        "readonly",
+        "monitor",
+        "backup",
+        "superuser",
+      ]),
+    )
+    .option(
+      "--authority",
+      "the certificate authority; clients that know only the old one are served until --finish",
+    )
+    .option("--finish", "lock the application's other login, or give up the old authority")
+    .option(
+      "--force",
+      "finish although the other login is in use; begin although the last rotation is not finished",
+    )
+    .option("-y, --yes", "run pulumi up without asking")
+    .addHelpText(
+      "after",
+      `
+The superuser's password need not be known for that: it is set over the container's socket.
+
+Examples:
+  ./db rotate production --role app
+  ./db env production --from network --out app.env     # and restart the application with it
+  ./db rotate production --role app --finish
+${exitCodes}`,
+    )
+    .action(async (stack, options) => (await import("./commands/rotate.ts")).rotate(stack, options));
 }
 
 function allCommands(command: Command): Command[] {
@@ -514,6 +562,9 @@ ${exitCodes}`,
     )
     .action(async (stack, options) => (await import("./commands/status.ts")).status(stack, options));
 
+  addVerify(program);
+  addUpgrade(program);
+
   program
     .command("logs")
     .summary("show a server's log")
@@ -532,6 +583,72 @@ Examples:
 ${exitCodes}`,
     )
     .action(async (stack, options) => (await import("./commands/logs.ts")).logs(stack, options));
+}
+
+function addVerify(program: Command): void {
+  program
+    .command("verify")
+    .summary("tell in what the server is not as the code says")
+    .description(
+      [
+        "Compares a running environment with its settings, its state and the migrations: container, passwords (by",
+        "logging in), roles with their attributes and memberships, settings, access rules, the record of migrations,",
+        "and every object of every database with its owner and privileges. How it should be is read from a throwaway",
+        "server of the same settings. Changes nothing.",
+      ].join(" "),
+    )
+    .argument("<stack>", "the environment", stackName)
+    .option("--json", "print it as JSON; progress goes to standard error")
+    .addHelpText(
+      "after",
+      `
+Needs Docker and the stack's passphrase. Not compared: rows, the values of sequences, what an extension consists of.
+
+Examples:
+  ./db verify production
+  ./db verify production --json | jq -r '.differences[].text'
+
+Exit codes:
+  0    no difference
+  1    a difference, or something could not be compared; the report names each
+  2    wrong command, option, settings or migrations
+  3    something is missing that must be there first, or the server does not answer
+  130  ended by Ctrl-C`,
+    )
+    .action(async (stack, options) => (await import("./commands/verify.ts")).verifyStack(stack, options));
+}
+
+function addUpgrade(program: Command): void {
+  const upgrade = program
+    .command("upgrade")
+    .summary("try another major version of PostgreSQL on a copy of the data")
+    .description(
+      "The upgrade itself is a setting, and Pulumi's: docs/operations.md, «Another major version». Here it is tried first.",
+    )
+    .addHelpText("after", exitCodes);
+  upgrade
+    .command("rehearse")
+    .summary("load the data into a throwaway server of another major version")
+    .description(
+      [
+        "Dumps every database of a running environment, as it is at this moment, into a throwaway server of another",
+        "image, and compares rows, sequences, objects, owners, privileges and roles. Says how long each step takes. The",
+        "environment itself is only read. Takes room on Docker's disk for the data and a compressed dump of it.",
+      ].join(" "),
+    )
+    .argument("[stack]", "the environment", stackName, "production")
+    .requiredOption("--image <image>", "the image to come, as in postgres:17-trixie")
+    .option("--json", "print the result as JSON; progress goes to standard error")
+    .addHelpText(
+      "after",
+      `
+Example:
+  ./db upgrade rehearse production --image postgres:17-trixie
+${exitCodes}`,
+    )
+    .action(async (stack, options) =>
+      (await import("./commands/upgrade.ts")).rehearseUpgrade(stack, options),
+    );
 }
 
 function addBackup(program: Command): void {

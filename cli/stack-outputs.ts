@@ -32,6 +32,7 @@ const outputs = z.object({
   /** Undefined: nothing is backed up. */
   backupRepository: optionalText,
   backupConnection: connection.nullish().transform((value) => value ?? undefined),
+  rotation: z.record(z.string(), z.object({ generation: z.int(), since: z.string() })).nullish(),
 });
 
 /** What index.ts exports, as `pulumi stack output --json --show-secrets` prints it. */

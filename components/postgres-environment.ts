@@ -3,13 +3,16 @@ import { InputError } from "../migrator/errors.ts";
 import { readSeeds, type SeedFile } from "../reset/seed-files.ts";
 import { DatabaseAccess } from "./access/database-access.ts";
 import { Backups } from "./backups/backups.ts";
-import { type DataGeneration, formatRestore } from "./backups/data-generation.ts";
+import { type DataGeneration, formatOrigin } from "./backups/data-generation.ts";
 import { RestoredDatabase } from "./backups/restored-database.ts";
 import { ServerCertificates } from "./certificates/server-certificates.ts";
 import { connectionUrl, type LoginConnection, loginConnection } from "./connections.ts";
 import { Credentials } from "./credentials/credentials.ts";
+import { pairOf } from "./credentials/rotation.ts";
+import { guardResources } from "./guarded.ts";
 import type { PlannedMigrations } from "./migrations/planned-migrations.ts";
 import { SchemaMigrations } from "./migrations/schema-migrations.ts";
+import { Monitoring } from "./monitoring/monitoring.ts";
 import { maintenanceDatabase, roleNames } from "./names.ts";
 import { protectResources } from "./protection.ts";
 import {
@@ -20,6 +23,8 @@ import {
   stackObjectLabels,
 } from "./server/postgres-server.ts";
 import type { Settings } from "./settings.ts";
+
+const secondsPerDay = 24 * 3600;
 
 export interface PostgresEnvironmentArgs {
   readonly settings: Settings;
@@ -51,6 +56,8 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
   readonly dataGeneration: pulumi.Output<number> | undefined;
   readonly restored: pulumi.Output<string> | undefined;
   readonly adopted: pulumi.Output<true> | undefined;
+  /** Undefined: nothing watches the environment. */
+  readonly monitoring: Monitoring | undefined;
   /** Names of the migrations that are in place. */
   readonly migrations: pulumi.Output<readonly string[]>;
   /** What a preview must know of them; null in an ephemeral environment. */
@@ -64,15 +71,19 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       {},
       {
         ...opts,
-        transformations: settings.deletionProtection ? [protectResources] : [],
+        transformations: [
+          ...(settings.lifetime === "persistent" ? [guardResources] : []),
+          ...(settings.deletionProtection ? [protectResources] : []),
+        ],
       },
     );
     const roles = roleNames(settings.appName);
     const seedFiles = readSeedFiles(settings);
-    const { backupCopyKey, passwords } = new Credentials(
+    const { backupCopyKey, passwords, verifiers } = new Credentials(
       `${name}-credentials`,
       {
         superuserPassword: settings.superuserPassword,
+        rotation: settings.rotation,
         backedUp: settings.backup !== undefined,
         backupCopyKey: settings.backup?.copy?.key,
       },
@@ -83,11 +94,12 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
     this.ca = certificates?.ca;
 
     const logins = {
-      [roles.migrator]: passwords.migrator,
-      [roles.appA]: passwords.appA,
-      [roles.reader]: passwords.reader,
-      [roles.monitor]: passwords.monitor,
-      [roles.backup]: passwords.backup,
+      [roles.migrator]: verifiers.migrator,
+      [roles.appA]: verifiers.appA,
+      ...(verifiers.appB ? { [roles.appB]: verifiers.appB } : {}),
+      [roles.reader]: verifiers.reader,
+      [roles.monitor]: verifiers.monitor,
+      [roles.backup]: verifiers.backup,
     };
     this.server = new PostgresServer(
       name,
@@ -95,9 +107,12 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
         settings,
         superuserPassword: passwords.superuser,
         certificate: certificates,
-        adoptedPasswords: settings.adoptVolume ? logins : {},
+        verifiers: {
+          [settings.superuserName]: verifiers.superuser,
+          ...(settings.adoptVolume ? logins : {}),
+        },
         data,
-        restoredPasswords: logins,
+        restoredVerifiers: logins,
         backupCopyKey,
       },
       { parent: this },
@@ -110,8 +125,9 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
     };
     const login = (username: string, password: pulumi.Output<string>, database = settings.databaseName) =>
       loginConnection({ username, password }, { ...endpoints, database, sslMode: settings.sslMode });
+    const { current, other } = pairOf(settings.rotation.app);
     this.connections = {
-      app: login(roles.appA, passwords.appA),
+      app: login(roles[current], passwords[current] ?? passwords.appA),
       migrator: login(roles.migrator, passwords.migrator),
       readonly: login(roles.reader, passwords.reader),
       monitor: login(roles.monitor, passwords.monitor),
@@ -146,7 +162,8 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
           sslMode: settings.sslMode,
         },
         roles,
-        passwords,
+        passwords: verifiers,
+        openLogins: settings.rotationOverlap.includes("app") ? [current, other] : [current],
         databaseName: settings.databaseName,
         schemaName: settings.schemaName,
         extensions: settings.extensions,
@@ -154,7 +171,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
         backups: settings.backup !== undefined,
         adopt: data.adopt,
         livesWith,
-        after: [this.server.ready],
+        after: [this.server.open],
       },
       { parent: this },
     );
@@ -211,6 +228,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
         },
         owner: roles.owner,
         schemaName: settings.schemaName,
+        monitor: settings.monitoring ? roles.monitor : undefined,
         migratorEnvironment,
         livesWith,
         ephemeral:
@@ -238,11 +256,39 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
     this.migrationsRecord = recorded;
     if (settings.lifetime === "persistent") {
       const { adopt, generation, restored } = data;
+      const origin = formatOrigin(data);
       // Not before all is done: a failed update leaves the record as it was.
       this.dataGeneration = applied.apply(() => generation);
-      if (restored) this.restored = applied.apply(() => formatRestore(restored));
+      if (origin !== undefined) this.restored = applied.apply(() => origin);
       if (restored && adopt) this.adopted = applied.apply(() => true as const);
     }
+
+    this.monitoring = settings.monitoring
+      ? new Monitoring(
+          `${name}-monitoring`,
+          {
+            settings: settings.monitoring,
+            labels: settings.labels,
+            bindAddress: settings.bindAddress,
+            host: settings.host,
+            prefix: this.server.prefix,
+            networkName: this.server.networkName,
+            volumes: this.server.volumeName ? { data: this.server.volumeName } : {},
+            server: {
+              ...endpoints.network,
+              majorVersion: settings.majorVersion,
+              database: settings.databaseName,
+            },
+            user: roles.monitor,
+            password: passwords.monitor,
+            tls: certificates && { ...certificates, own: settings.ownCertificate !== undefined },
+            backupEvery: settings.backup?.every ?? secondsPerDay,
+            drillEvery: settings.backup?.drillEvery || secondsPerDay,
+            after: access.ready,
+          },
+          { parent: this },
+        )
+      : undefined;
     this.registerOutputs();
   }
 
@@ -255,6 +301,9 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       `${name}-certificates`,
       {
         authorityName: `${pulumi.getProject()} ${pulumi.getStack()} CA`,
+        authority: settings.rotation.authority,
+        overlap: settings.rotationOverlap.includes("authority"),
+        validityHours: settings.certificateValidity,
         hosts: [networkAlias, "localhost", settings.host, "127.0.0.1", "::1"],
       },
       { parent: this },

@@ -9,13 +9,16 @@ import type * as pulumi from "@pulumi/pulumi";
 const replacedInNormalLife = new Set([
   "docker:index/container:Container",
   "docker:index/remoteImage:RemoteImage",
+  "random:index/randomPassword:RandomPassword",
   "tls:index/certRequest:CertRequest",
   "tls:index/locallySignedCert:LocallySignedCert",
+  "tls:index/privateKey:PrivateKey",
+  "tls:index/selfSignedCert:SelfSignedCert",
 ]);
 
 /**
- * Protects every resource below a component but those that are replaced in normal life, by their
- * type or because they say so themselves (`protect: false`).
+ * Protects every resource below a component but those that are replaced in normal life, and those that say
+ * `protect: false`: a setting that is taken back removes them.
  *
  * One by one, and not by `protect` on the component: older language hosts lose a child's `protect: false` on the way
  * to the engine, which then hands the parent's protection down. Not on the volume alone: `pulumi destroy` would first

@@ -1,7 +1,28 @@
+import { isIP } from "node:net";
 import type * as pulumi from "@pulumi/pulumi";
+import { roleNames } from "./names.ts";
+import { type AccessRule, isLoopback, parseAccessRules, parseNetworks } from "./settings/access-rules.ts";
+import { applyExceptions, findRisks, superuserMistake } from "./settings/guard-rails.ts";
 import { type MajorVersion, majorVersionOfImage, supportedMajorVersions } from "./settings/image.ts";
-import { type HealthCheck, type Lifetime, type ProfileName, profiles } from "./settings/profiles.ts";
-import { type RawSettings, type SettingKey, type SettingName, settingKeys } from "./settings/schema.ts";
+import { monitoringImages, prometheusLimits } from "./settings/monitoring-defaults.ts";
+import {
+  type HealthCheck,
+  type Lifetime,
+  type Logging,
+  type Monitoring,
+  monitoringLevels,
+  type Profile,
+  type ProfileName,
+  profiles,
+} from "./settings/profiles.ts";
+import {
+  type RawSettings,
+  rotatedKeys,
+  type SettingKey,
+  type SettingName,
+  settingKeys,
+} from "./settings/schema.ts";
+import type { TimeWindow } from "./settings/time-window.ts";
 import { parseAge, parseSize } from "./settings/units.ts";
 
 /** An extension of the application's database. */
@@ -56,6 +77,36 @@ export interface BackupSettings {
 /** What the data is to be restored from, and to: one of time, name, lsn and latest. */
 export type RestoreSetting = NonNullable<RawSettings["restore"]>;
 
+/** One of the programs that watch an environment. */
+export interface MonitoringProgram {
+  readonly image: string;
+  /** On the bind address; undefined: reached in the environment's network alone. */
+  readonly port: number | undefined;
+}
+
+/** What watches an environment. Undefined: not there. */
+export interface MonitoringSettings {
+  readonly exporter: MonitoringProgram;
+  readonly nodeExporter: MonitoringProgram;
+  readonly prometheus:
+    | (MonitoringProgram & {
+        /** In seconds. */
+        readonly retention: number;
+        /** In bytes. */
+        readonly size: number;
+        /** Address of the Alertmanager; undefined: none. */
+        readonly alertmanager: string | undefined;
+      })
+    | undefined;
+  readonly grafana:
+    | (MonitoringProgram & {
+        /** Undefined: generated. */
+        readonly password: pulumi.Output<string> | undefined;
+      })
+    | undefined;
+}
+export type RotatedKey = (typeof rotatedKeys)[number];
+
 /** Everything that a stack's settings decide, checked and complete. Sizes are in bytes, durations in seconds. */
 export interface Settings {
   readonly profile: ProfileName;
@@ -72,6 +123,10 @@ export interface Settings {
   readonly port: number | undefined;
   readonly bindAddress: string;
   readonly host: string;
+  /** In order: the first that fits decides. */
+  readonly accessRules: readonly AccessRule[];
+  /** CIDR. */
+  readonly programNetworks: readonly string[];
   readonly extensions: readonly ExtensionSetting[];
   readonly memory: number;
   /** In cores; undefined: no limit. */
@@ -79,6 +134,9 @@ export interface Settings {
   readonly shmSize: number;
   readonly tmpfsSize: number;
   readonly serverSettings: Readonly<Record<string, string>>;
+  /** When an update may restart the server; undefined: at any time. */
+  readonly restartWindow: TimeWindow | undefined;
+  readonly logging: Logging;
   readonly healthCheck: HealthCheck;
   readonly stopTimeout: number;
   readonly initdbFolder: string;
@@ -101,9 +159,25 @@ export interface Settings {
   /** Undefined: the environment is not backed up. */
   readonly backup: BackupSettings | undefined;
   readonly restore: RestoreSetting | undefined;
+  /** Undefined: nothing watches it. */
+  readonly monitoring: MonitoringSettings | undefined;
+  /** Major version that the data is brought from. */
+  readonly upgradeFrom: MajorVersion | undefined;
+  /** Volume that the server is to be on; undefined: the newest. */
+  readonly dataGeneration: number | undefined;
+  /** Of the server's certificate, where the program makes it, in hours. */
+  readonly certificateValidity: number;
+  /** How often each was rotated, counted from 1. */
+  readonly rotation: Readonly<Record<RotatedKey, number>>;
+  /** What is still taken from before its last rotation. */
+  readonly rotationOverlap: readonly ("app" | "authority")[];
+  /** In milliseconds; undefined: previews remind of nothing. */
+  readonly passwordMaxAge: number | undefined;
   /** As the setting has it; undefined: for ever. */
   readonly keepFor: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  /** What is risky in these settings, and accepted: shown in each preview. */
+  readonly warnings: readonly string[];
 }
 
 /** A setting as the stack's configuration has it: text, and whether it is encrypted there. */
@@ -146,7 +220,10 @@ export function parseSettings(
     );
   }
   if (mistakes.length > 0) return { mistakes };
-  const settings = complete(raw as RawSettings & { profile: ProfileName }, secret, mistakes);
+  const plainTexts = Object.fromEntries(
+    Object.entries(values).flatMap(([key, value]) => (value.secret ? [] : [[key, value.text]])),
+  );
+  const settings = complete(raw as RawSettings & { profile: ProfileName }, plainTexts, secret, mistakes);
   return settings && mistakes.length === 0 ? { settings } : { mistakes };
 }
 
@@ -202,6 +279,7 @@ function editDistance(a: string, b: string): number {
 
 function complete(
   raw: RawSettings & { profile: ProfileName },
+  plainTexts: Readonly<Record<string, string>>,
   secret: typeof pulumi.secret,
   mistakes: string[],
 ): Settings | undefined {
@@ -247,6 +325,11 @@ function complete(
       "keepFor: has no effect with profile production, which is never removed by itself. Fix: pulumi config rm keepFor",
     );
   }
+  if (!persistent && raw.restartWindow !== undefined) {
+    reject(
+      "restartWindow: has no effect with profile development, whose container is made anew for any change. Fix: pulumi config rm restartWindow",
+    );
+  }
   if (!persistent && raw.deletionProtection) {
     reject(
       "deletionProtection: has no effect with profile development, whose data is thrown away. Fix: pulumi config rm deletionProtection",
@@ -270,18 +353,75 @@ function complete(
       `${ownKeys.join(", ")}: an own certificate needs tlsCertificate, tlsKey and tlsCa together. Fix: set all three or none`,
     );
   }
+  const rotation = Object.fromEntries(rotatedKeys.map((key) => [key, raw.rotation?.[key] ?? 1])) as Record<
+    RotatedKey,
+    number
+  >;
+  rejectRotation(raw, rotation, profile, reject);
   if (!persistent && raw.allowDataLoss !== undefined) {
     reject(
       "allowDataLoss: has no effect with profile development, whose data is thrown away anyway. Fix: pulumi config rm allowDataLoss",
     );
   }
   const backedUp = raw.backups ?? profile.backups;
+  const deletionProtection = raw.deletionProtection ?? profile.deletionProtection;
+  const guard = persistent
+    ? applyExceptions(
+        findRisks({ backedUp, deletionProtection, image, plainTexts, serverSettings }),
+        raw.exceptions ?? {},
+      )
+    : { mistakes: [], warnings: [] };
+  for (const mistake of guard.mistakes) reject(mistake);
+  if (!persistent && raw.exceptions !== undefined) {
+    reject(
+      "exceptions: has no effect with profile development, whose data is thrown away. Fix: pulumi config rm exceptions",
+    );
+  }
+  const superuser = superuserMistake(
+    raw.superuserName ?? settingKeys.superuserName.declared.default,
+    roleNames(appName),
+  );
+  if (superuser !== undefined) reject(superuser);
+  const access = parseAccessRules(raw.accessRules ?? []);
+  const program = parseNetworks(raw.programNetworks ?? []);
+  for (const mistake of [...access.mistakes, ...program.mistakes]) reject(mistake);
+  if (persistent && !isLoopback(bindAddress)) {
+    if ((raw.accessRules ?? []).length === 0) {
+      reject(
+        `bindAddress: publishes the port on ${bindAddress}, and accessRules lets nobody in from another machine. Fix: add accessRules for those who are to come from there, or run: pulumi config rm bindAddress`,
+      );
+    }
+    if (isIP(raw.host ?? reachableAddress(bindAddress)) === 0 && program.networks.length === 0) {
+      reject(
+        `programNetworks: is not set, and from which address ${raw.host} is reached by this program can't be told. Fix: pulumi config set --path 'programNetworks[0]' followed by the Docker host's own address, or by that of the machine that runs Pulumi`,
+      );
+    }
+  }
+  const moves = (["upgradeFrom", "dataGeneration", "restore", "adoptVolume"] as const).filter(
+    (key) => raw[key] !== undefined && raw[key] !== false,
+  );
+  const toVolume = raw.upgradeFrom !== undefined || raw.dataGeneration !== undefined;
+  if (toVolume && !persistent) {
+    reject(
+      "upgradeFrom, dataGeneration: no effect with profile development, which has no volume. Fix: remove the setting",
+    );
+  } else if (toVolume && moves.length > 1) {
+    reject(
+      `${moves.join(", ")}: each moves the server to a volume of its own. Fix: do one after the other, and remove a setting that has done its work`,
+    );
+  }
+  if (raw.upgradeFrom !== undefined && majorVersion !== undefined && raw.upgradeFrom >= majorVersion) {
+    reject(
+      `upgradeFrom: is ${raw.upgradeFrom}, and the image is PostgreSQL ${majorVersion}, expected a later one. Fix: pulumi config set image postgres:17-trixie, or pulumi config rm upgradeFrom`,
+    );
+  }
   rejectBackupSettings(raw, { persistent, backedUp, serverSettings }, reject);
   const extensionNames = (raw.extensions ?? []).map((entry) =>
     typeof entry === "string" ? entry : entry.name,
   );
   const twice = extensionNames.find((name, index) => extensionNames.indexOf(name) !== index);
   if (twice !== undefined) reject(`extensions: ${twice} is listed twice. Fix: remove one of the two`);
+  const monitoring = completeMonitoring(raw, raw.monitoring ?? profile.monitoring, secret, reject);
   if (majorVersion === undefined || mistakes.length > 0) return undefined;
 
   return {
@@ -297,6 +437,8 @@ function complete(
     port: raw.port ?? profile.port,
     bindAddress,
     host: raw.host ?? reachableAddress(bindAddress),
+    accessRules: access.rules,
+    programNetworks: program.networks,
     extensions: (raw.extensions ?? []).map((entry) => ({
       name: typeof entry === "string" ? entry : entry.name,
       schema: (typeof entry === "string" ? undefined : entry.schema) ?? "extensions",
@@ -307,6 +449,8 @@ function complete(
     shmSize: raw.shmSize ?? Math.floor(memory / 4),
     tmpfsSize,
     serverSettings,
+    restartWindow: raw.restartWindow,
+    logging: loggingOf(profile.logging, raw.logging ?? {}),
     healthCheck: { ...profile.healthCheck, ...definedEntries(raw.healthCheck ?? {}) },
     stopTimeout: profile.stopTimeout,
     initdbFolder: raw.initdbFolder ?? settingKeys.initdbFolder.declared.default,
@@ -317,7 +461,7 @@ function complete(
     migrationsStatementTimeout: raw.migrationsStatementTimeout,
     allowDataLoss: raw.allowDataLoss,
     seeds: raw.seeds,
-    deletionProtection: raw.deletionProtection ?? profile.deletionProtection,
+    deletionProtection,
     adoptVolume: raw.adoptVolume ?? settingKeys.adoptVolume.declared.default,
     tls: profile.tls,
     sslMode: profile.sslMode,
@@ -327,8 +471,16 @@ function complete(
         : undefined,
     backup: backedUp ? backupSettings(raw, secret) : undefined,
     restore: raw.restore,
+    monitoring,
+    upgradeFrom: raw.upgradeFrom,
+    dataGeneration: raw.dataGeneration,
+    certificateValidity: Math.floor((parseAge(raw.certificateValidity ?? "820d") ?? 0) / 3_600_000),
+    rotation,
+    rotationOverlap: raw.rotationOverlap ?? [],
+    passwordMaxAge: raw.passwordMaxAge === undefined ? undefined : parseAge(raw.passwordMaxAge),
     keepFor: raw.keepFor,
     labels: raw.labels ?? {},
+    warnings: guard.warnings,
   };
 }
 
@@ -470,6 +622,126 @@ function rejectCopySettings(raw: RawSettings, reject: (mistake: string) => void)
     );
   } else if (backupCopyKey !== undefined && backupCopyEncryption === false) {
     reject("backupCopyKey: no effect where backupCopyEncryption is false. Fix: remove one of the two");
+  }
+}
+
+/** The level that a setting of monitoring needs, by setting. */
+const neededLevel = {
+  exporterImage: "exporter",
+  exporterPort: "exporter",
+  nodeExporterImage: "exporter",
+  nodeExporterPort: "exporter",
+  prometheusImage: "prometheus",
+  prometheusPort: "prometheus",
+  prometheusRetention: "prometheus",
+  prometheusSize: "prometheus",
+  alertmanager: "prometheus",
+  grafanaImage: "grafana",
+  grafanaPort: "grafana",
+  grafanaPassword: "grafana",
+} as const satisfies Partial<Record<SettingName, Monitoring>>;
+
+function completeMonitoring(
+  raw: RawSettings & { profile: ProfileName },
+  level: Monitoring,
+  secret: typeof pulumi.secret,
+  reject: (mistake: string) => void,
+): MonitoringSettings | undefined {
+  const reaches = (needed: Monitoring) => monitoringLevels.indexOf(level) >= monitoringLevels.indexOf(needed);
+  if (profiles[raw.profile].lifetime === "ephemeral" && reaches("exporter")) {
+    reject(
+      "monitoring: has no effect with profile development, which nobody watches. Fix: pulumi config rm monitoring",
+    );
+    return undefined;
+  }
+  for (const [key, needed] of Object.entries(neededLevel) as [keyof typeof neededLevel, Monitoring][]) {
+    if (raw[key] === undefined || reaches(needed)) continue;
+    reject(
+      `${key}: has no effect with monitoring ${level}, expected ${needed} or more. Fix: pulumi config set monitoring ${needed}, or pulumi config rm ${key}`,
+    );
+  }
+  if (reaches("grafana") && raw.grafanaPort === undefined) {
+    reject(
+      "grafanaPort: is not set, so that nobody could open the dashboards of monitoring grafana. Fix: pulumi config set grafanaPort 3000",
+    );
+  }
+  const ports = (["port", "exporterPort", "nodeExporterPort", "prometheusPort", "grafanaPort"] as const).map(
+    (key) => ({ key, port: raw[key] ?? (key === "port" ? profiles[raw.profile].port : undefined) }),
+  );
+  for (const [index, { key, port }] of ports.entries()) {
+    const first = ports.slice(0, index).find((other) => port !== undefined && other.port === port);
+    if (first)
+      reject(`${key}: is ${port}, which ${first.key} is too. Fix: choose another port for one of them`);
+  }
+  if (!reaches("exporter")) return undefined;
+  return {
+    exporter: { image: raw.exporterImage ?? monitoringImages.exporter, port: raw.exporterPort },
+    nodeExporter: {
+      image: raw.nodeExporterImage ?? monitoringImages.nodeExporter,
+      port: raw.nodeExporterPort,
+    },
+    prometheus: reaches("prometheus")
+      ? {
+          image: raw.prometheusImage ?? monitoringImages.prometheus,
+          port: raw.prometheusPort,
+          retention: (parseAge(raw.prometheusRetention ?? prometheusLimits.retention) ?? 0) / 1000,
+          size: raw.prometheusSize ?? parseSize(prometheusLimits.size) ?? 0,
+          alertmanager: raw.alertmanager,
+        }
+      : undefined,
+    grafana: reaches("grafana")
+      ? {
+          image: raw.grafanaImage ?? monitoringImages.grafana,
+          port: raw.grafanaPort,
+          password: raw.grafanaPassword === undefined ? undefined : secret(raw.grafanaPassword),
+        }
+      : undefined,
+  };
+}
+
+/** False switches off what a profile has on. */
+function loggingOf(standard: Logging, given: NonNullable<RawSettings["logging"]>): Logging {
+  const limit = (value: string | false | undefined, otherwise: string | undefined) =>
+    value === undefined ? otherwise : value || undefined;
+  return {
+    ...standard,
+    ...definedEntries(given),
+    slowStatements: limit(given.slowStatements, standard.slowStatements),
+    temporaryFiles: limit(given.temporaryFiles, standard.temporaryFiles),
+  };
+}
+
+function rejectRotation(
+  raw: RawSettings,
+  rotation: Readonly<Record<RotatedKey, number>>,
+  { lifetime, tls }: Profile,
+  reject: (text: string) => void,
+): void {
+  if (lifetime === "ephemeral") {
+    for (const key of ["rotation", "rotationOverlap", "passwordMaxAge", "certificateValidity"] as const) {
+      const value = raw[key];
+      if (value === undefined || Object.keys(value).length === 0) continue;
+      reject(
+        `${key}: has no effect with profile development, which serves no TLS and gets new passwords by destroy and up. Fix: pulumi config rm ${key}`,
+      );
+    }
+  }
+  if (raw.superuserPassword !== undefined && rotation.superuser > 1) {
+    reject(
+      "rotation: superuser has no effect beside superuserPassword, which is the superuser's password. Fix: pulumi config rm --path rotation.superuser, and set another superuserPassword instead",
+    );
+  }
+  for (const key of raw.rotationOverlap ?? []) {
+    if (rotation[key] > 1) continue;
+    reject(
+      `rotationOverlap: has ${key}, which was never rotated: there is nothing from before. Fix: pulumi config rm rotationOverlap`,
+    );
+  }
+  const own = raw.tlsCertificate !== undefined && tls;
+  if (own && (rotation.authority > 1 || raw.certificateValidity !== undefined)) {
+    reject(
+      "rotation, certificateValidity: have no effect on an own certificate (tlsCertificate). Fix: remove authority from rotation, and certificateValidity",
+    );
   }
 }
 

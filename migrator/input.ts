@@ -20,6 +20,8 @@ export interface MigratorInput {
   readonly allowDataLoss: boolean;
   /** Undefined: no restore points are made. */
   readonly restorePoints: ConnectionSettings | undefined;
+  /** Role that may read how the last run went; undefined: nobody. */
+  readonly monitor: string | undefined;
 }
 
 /**
@@ -76,6 +78,7 @@ export function readInput(env: NodeJS.ProcessEnv): MigratorInput {
     revertMissing: missing === "revert",
     allowDataLoss: dataLoss === "allow",
     restorePoints: env.RESTORE_POINT_SOURCE ? readConnection(env, env.RESTORE_POINT_SOURCE) : undefined,
+    monitor: env.MIGRATIONS_MONITOR || undefined,
   };
 }
 

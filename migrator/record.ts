@@ -188,7 +188,7 @@ const createTable = `
     'One row for each migration that is in place; written by the migration runner alone';`;
 
 /** What default privileges for the owner's schemas and tables have given to others: this is no part of their data. */
-const revokeDefaults = `
+export const revokeDefaults = `
   DO $$
   DECLARE
     grantee text;

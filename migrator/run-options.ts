@@ -21,6 +21,8 @@ export interface RunOptions extends PlanOptions, RunLimits {
   /** The application's schema: where unqualified names go. */
   readonly schema: string;
   readonly log: (line: string) => void;
+  /** Role that may read how the last run went (`RunRecord`). Default: nobody, and nothing is kept. */
+  readonly monitor?: string | undefined;
   /** Whether the way back may lose data. Default: false. */
   readonly allowDataLoss?: boolean | undefined;
   /** How long to wait for another run to end, in milliseconds. Default: one minute. */

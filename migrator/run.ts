@@ -10,6 +10,7 @@ import { type MigrationsRecord, prepareRecord, readDownScripts, readRecord, reco
 import { formatDuration } from "./report.ts";
 import { RestorePoints } from "./restore-points.ts";
 import type { OwnedRun, RunOptions } from "./run-options.ts";
+import { RunRecord } from "./run-record.ts";
 import { connectionLost, type Direction, ScriptRunner } from "./scripts.ts";
 import { actAsOwner, checkSchema, findOwner, recordSchema } from "./session.ts";
 import { checkUnfinished } from "./unfinished.ts";
@@ -25,6 +26,7 @@ export async function migrate(given: RunOptions): Promise<void> {
   const { log } = given;
   const migrations = readMigrations(given.folder);
   const client = await connect(given.connection);
+  let run: RunRecord | undefined;
   try {
     client.on("notice", ({ severity, message }) => log(`  ${severity}: ${message}`));
     await takeLock(client, log, given.lockPatience ?? 60_000);
@@ -42,6 +44,8 @@ export async function migrate(given: RunOptions): Promise<void> {
     if (completed > 0) {
       log(`recorded the checksums and the way back of ${counted(completed)}, from the files`);
     }
+    const names = (some: readonly { readonly name: string }[]) => some.map(({ name }) => name);
+    run = await RunRecord.begin(client, options, names(plan.up), names(plan.down));
 
     const down = plan.down.length > 0 ? await waysBack(client, options, plan) : [];
     if (down.length > 0) await checkLosses(client, options, down, plan.end);
@@ -58,7 +62,9 @@ export async function migrate(given: RunOptions): Promise<void> {
     const elapsed = formatDuration(performance.now() - begin);
     if (plan.up.length > 0) log(`${counted(total)} applied in ${elapsed}`);
     else log(`${counted(total)} reverted in ${elapsed}, database is at ${nameOf(plan)}`);
+    await run?.succeeded();
   } catch (error) {
+    await run?.failed();
     throw isConnectionLost(error) ? connectionLost(given) : error;
   } finally {
     // Ends the session, and with it the lock.

@@ -1,18 +1,26 @@
 import pg from "pg";
 import {
   applicationSchemaUsers,
+  backupsSchema,
   connecting,
   defaultPrivileges,
   extensionsSchemaUsers,
 } from "../components/access/privileges.ts";
 import { roleDefinitions } from "../components/access/roles.ts";
 import { extensionsSchema, maintenanceDatabase, roleNames } from "../components/names.ts";
-import { bootstrapSql } from "../components/server/bootstrap.ts";
+import { bootstrapOf } from "../components/server/bootstrap.ts";
 import type { Settings } from "../components/settings.ts";
 
 type DatabaseSettings = Pick<
   Settings,
-  "appName" | "databaseName" | "schemaName" | "superuserName" | "majorVersion" | "extensions"
+  | "appName"
+  | "backup"
+  | "databaseName"
+  | "extensions"
+  | "lifetime"
+  | "majorVersion"
+  | "schemaName"
+  | "superuserName"
 >;
 
 const { escapeIdentifier: name, escapeLiteral: literal } = pg;
@@ -25,15 +33,13 @@ const { escapeIdentifier: name, escapeLiteral: literal } = pg;
  */
 export function serverSql(
   settings: DatabaseSettings,
-  passwords: Readonly<Record<"superuser" | "migrator", string>>,
+  passwords: Readonly<Record<"migrator", string>>,
 ): string[] {
   const roles = roleNames(settings.appName);
   const database = name(settings.databaseName);
   const searchPath = `${name(settings.schemaName)}, ${name(extensionsSchema)}`;
   return [
-    ...bootstrapSql({ ...settings, superuserPassword: passwords.superuser, roles, passwords: {} })
-      .trim()
-      .split("\n"),
+    ...bootstrapOf(settings).trim().split("\n"),
     ...roleDefinitions.flatMap((definition) => {
       const role = name(roles[definition.key]);
       const groups = (definition.memberOf ?? []).map((group) =>
@@ -50,7 +56,9 @@ export function serverSql(
       ];
     }),
     `CREATE DATABASE ${database} OWNER ${name(roles.owner)} TEMPLATE template1`,
-    ...[database, name(maintenanceDatabase)].map((each) => `REVOKE ALL ON DATABASE ${each} FROM PUBLIC`),
+    ...[database, name(maintenanceDatabase), "template1"].map(
+      (each) => `REVOKE ALL ON DATABASE ${each} FROM PUBLIC`,
+    ),
     ...connecting.map((role) => `GRANT CONNECT ON DATABASE ${database} TO ${name(roles[role])}`),
   ];
 }
@@ -79,5 +87,19 @@ export function databaseSql(settings: DatabaseSettings): string[] {
         ? `${scope} REVOKE ALL ON ${objectType}S FROM ${grantee}`
         : `${scope} GRANT ${privileges.join(", ")} ON ${objectType}S TO ${grantee}`;
     }),
+    ...(settings.backup ? backupSql(settings) : []),
+  ];
+}
+
+/** What the backups have in the database, but for the tables that they make themselves. */
+function backupSql({ appName, databaseName }: DatabaseSettings): string[] {
+  const roles = roleNames(appName);
+  const [backup, monitor, schema] = [roles.backup, roles.monitor, backupsSchema].map(name);
+  return [
+    `GRANT CONNECT ON DATABASE ${name(databaseName)} TO ${backup}`,
+    `CREATE SCHEMA ${schema} AUTHORIZATION ${backup}`,
+    `GRANT USAGE ON SCHEMA ${schema} TO ${monitor}`,
+    `ALTER DEFAULT PRIVILEGES FOR ROLE ${backup} IN SCHEMA ${schema} GRANT SELECT ON TABLES TO ${monitor}`,
+    `GRANT EXECUTE ON FUNCTION pg_catalog.pg_create_restore_point(text) TO ${backup}`,
   ];
 }

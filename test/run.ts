@@ -8,6 +8,7 @@ import { type DockerObject, findObjects, removeObjects } from "../cli/docker.ts"
 import { describeError, exitCode, UserError } from "../cli/errors.ts";
 import { consoleReporter, seconds } from "../cli/steps.ts";
 import { copyImage } from "../components/backups/copy-image.ts";
+import { monitoringImages } from "../components/settings/monitoring-defaults.ts";
 import { type Level, levels } from "./levels.ts";
 import { add, formatCounts, none, type Summary, summarize, type VitestReport } from "./summary.ts";
 import { testLabel } from "./support/docker.ts";
@@ -27,7 +28,10 @@ Exit codes: 0 all passed, 1 a test failed or a level could not run, 2 wrong argu
 `;
 
 /** The images that tests run. */
-const images = ["postgres:17-trixie", "postgres:15-bookworm", copyImage];
+const images = [
+  ...["postgres:17-trixie", "postgres:15-bookworm", copyImage],
+  ...[monitoringImages.exporter, monitoringImages.nodeExporter, monitoringImages.prometheus],
+];
 // With a letter in front, or YAML might take it for a number.
 const run = `run${randomBytes(4).toString("hex")}`;
 const runLabel = `${testLabel}=${run}`;

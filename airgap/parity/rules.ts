@@ -72,6 +72,9 @@ const generated: readonly Rule[] = [
   ...["id", "outputs.certRequestPem"].map((path) =>
     travels("tls:index/certRequest:CertRequest", path, "request of a generated key"),
   ),
+  travels("postgresql:index/role:Role", "inputs.password", "verifier of a generated secret"),
+  travels(command, "inputs.environment.PASSWORD_VERIFIERS", "verifiers of generated secrets"),
+  { type: "pulumi:pulumi:Stack", path: "outputs.rotation.*.since", reason: "time" },
   travels(command, "id", "random id"),
   { type: command, path: "outputs.std*", reason: "what a command prints can hold times" },
   travels(network, "id", "id given by Docker"),

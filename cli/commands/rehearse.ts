@@ -1,22 +1,22 @@
-import { readFile } from "node:fs/promises";
-import { join, relative, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { labelsOf } from "../../airgap/images.ts";
-import { prepareImages } from "../../airgap/setup.ts";
-import { InitScriptsError, readInitScripts } from "../../components/server/init-scripts.ts";
+import { relative, resolve } from "node:path";
 import type { Settings } from "../../components/settings.ts";
 import { MigratorError } from "../../migrator/errors.ts";
 import { type Migration, readMigrations } from "../../migrator/files.ts";
 import { type Base, findBase, splitByBase } from "../../rehearsal/base.ts";
 import { applyAll, type RehearsalRun, type RoundTrip, rehearse } from "../../rehearsal/rehearse.ts";
 import { describeFindings, formatRoundTrip, isGood, summarize } from "../../rehearsal/report.ts";
-import { containerName, removeLeftOvers, removeServer, startServer } from "../../rehearsal/server.ts";
-import { stackSettings } from "../../rehearsal/stack-settings.ts";
-import { describeError, exitCode, UserError } from "../errors.ts";
+import { containerName, removeLeftOvers, startServer } from "../../rehearsal/server.ts";
+import { exitCode } from "../errors.ts";
 import { developmentStack, projectRoot } from "../project.ts";
 import { readStackFile } from "../stack-files.ts";
-import { readStateBackend } from "../state-backend.ts";
 import { consoleReporter, runStep, type StepReporter, seconds } from "../steps.ts";
+import {
+  prepareImage,
+  readScripts,
+  readSettingsOf,
+  removedAtTheEnd,
+  type StackOfFiles,
+} from "../throwaway-server.ts";
 
 export interface RehearseOptions {
   readonly stack?: string;
@@ -30,7 +30,7 @@ export interface RehearseOptions {
 export async function rehearseMigrations(options: RehearseOptions): Promise<void> {
   const began = performance.now();
   const reporter = consoleReporter();
-  const { stack, settings, project } = await readSettingsOf(options.stack);
+  const { stack, settings, project } = await stackOf(options.stack);
   const folder = migrationsFolder(options, settings);
   const work = await findWork(folder, options);
   if (work.pending.length === 0) {
@@ -39,14 +39,14 @@ export async function rehearseMigrations(options: RehearseOptions): Promise<void
     return;
   }
 
-  const initScripts = readScripts(settings);
+  const initScripts = readScripts(settings, "Then rehearse again.");
   await prepareImage(reporter, settings.image);
   for (const name of await removeLeftOvers())
     reporter.note(`Removed ${name}, left behind by a killed rehearsal`);
   const container = containerName(project);
   const trips: RoundTrip[] = [];
   const keep = options.keep ?? false;
-  await removedAtTheEnd(container, keep, async () => {
+  await removedAtTheEnd({ container, keep, what: "the rehearsal" }, async () => {
     const server = await runStep(reporter, `Throwaway server as stack ${stack} has it`, async () => ({
       result: await startServer({ container, settings, initScripts, keep }),
       note: settings.image,
@@ -69,21 +69,15 @@ export async function rehearseMigrations(options: RehearseOptions): Promise<void
   if (!trips.every(isGood)) process.exitCode = exitCode.failure;
 }
 
-async function readSettingsOf(
-  given: string | undefined,
-): Promise<{ stack: string; settings: Settings; project: string }> {
+function stackOf(given: string | undefined): Promise<StackOfFiles> {
+  return given === undefined ? likeProduction() : readSettingsOf(given, "./db rehearse --stack NAME");
+}
+
+/** Where no stack is named: production, or development where there is no production. */
+async function likeProduction(): Promise<StackOfFiles> {
   const production = "production";
-  const stack = given ?? ((await readStackFile(production)) === undefined ? developmentStack : production);
-  const stackFile = await readStackFile(stack);
-  if (stackFile === undefined) {
-    throw new UserError(`there is no Pulumi.${stack}.yaml, which holds the settings of stack ${stack}.`, {
-      next: "Name another stack: ./db rehearse --stack NAME",
-      exitCode: exitCode.missing,
-    });
-  }
-  const projectFile = await readFile(join(projectRoot, "Pulumi.yaml"), "utf8");
-  const settings = stackSettings(stack, projectFile, stackFile);
-  return { stack, settings, project: (await readStateBackend()).project };
+  const stack = (await readStackFile(production)) === undefined ? developmentStack : production;
+  return await readSettingsOf(stack, "./db rehearse --stack NAME");
 }
 
 /** As a person would write it. */
@@ -114,65 +108,6 @@ function nothingToDo(folder: string, { applied, base }: Work): string {
     `Nothing to rehearse: ${base.ref} has every migration in ${folder} (${applied.length}). ` +
     "--all rehearses them all."
   );
-}
-
-function readScripts({ initdbFolder }: Settings) {
-  try {
-    return readInitScripts(initdbFolder, projectRoot);
-  } catch (error) {
-    if (!(error instanceof InitScriptsError)) throw error;
-    throw new UserError(error.message, { next: "Then rehearse again.", exitCode: exitCode.usage });
-  }
-}
-
-/** An image that is there is used as it is; the rest is what `./db start` does. */
-async function prepareImage(reporter: StepReporter, image: string): Promise<void> {
-  const there = await labelsOf(image).catch((error: unknown) => {
-    if (error instanceof UserError) return undefined;
-    throw error;
-  });
-  if (there === undefined) await prepareImages(reporter, [image]);
-}
-
-/**
- * Removes the container when the work has ended, in whatever way: also by Ctrl-C and the signals that end a process.
- * Only a killed process leaves it behind, for the next rehearsal to remove.
- */
-async function removedAtTheEnd(container: string, keep: boolean, work: () => Promise<void>): Promise<void> {
-  const codes = { SIGINT: exitCode.interrupted, SIGTERM: 143, SIGHUP: 129 } as const;
-  const signals = Object.keys(codes) as (keyof typeof codes)[];
-  let interrupted = false;
-  let running: Promise<unknown> | undefined;
-  const interrupt = async (signal: NodeJS.Signals) => {
-    if (interrupted) return;
-    interrupted = true;
-    let said = "db: the rehearsal was interrupted; its server has been removed.";
-    try {
-      await removeServer(container);
-      // What was under way fails at once; but a container that Docker was just about to make is there only now.
-      await Promise.race([running, sleep(3_000)]);
-      await removeServer(container);
-    } catch (error) {
-      said = describeError(error, false);
-    }
-    process.stderr.write(`${said}\n`);
-    process.exit(codes[signal as keyof typeof codes]);
-  };
-  for (const signal of signals) process.on(signal, interrupt);
-  let ended = false;
-  try {
-    const result = work();
-    running = result.catch(() => {});
-    await result;
-    ended = true;
-  } catch (error) {
-    // How the work fails without its server is nobody's concern: the process ends above.
-    if (interrupted) await new Promise(() => {});
-    throw error;
-  } finally {
-    if (!keep || !ended) await removeServer(container);
-    for (const signal of signals) process.off(signal, interrupt);
-  }
 }
 
 async function applyBase(run: RehearsalRun, { applied, base }: Work, reporter: StepReporter): Promise<void> {

@@ -26,10 +26,12 @@ export interface ServerConnection {
 export interface DatabaseAccessArgs {
   readonly connection: ServerConnection;
   readonly roles: RoleNames;
-  /** Passwords of the logins. */
+  /** Of the logins, or what the server keeps in a password's place: that is in no log of statements. */
   readonly passwords: Readonly<
     Record<"migrator" | "appA" | "reader" | "monitor" | "backup", pulumi.Output<string>>
-  >;
+  > & { readonly appB: pulumi.Output<string> | undefined };
+  /** Which of the application's pair may log in: one, or both while a rotation is under way. */
+  readonly openLogins: readonly ("appA" | "appB")[];
   readonly databaseName: string;
   readonly schemaName: string;
   readonly extensions: readonly ExtensionSetting[];
@@ -46,6 +48,10 @@ export interface DatabaseAccessArgs {
   readonly livesWith: pulumi.Resource | undefined;
   /** Must be done before anything connects: a component's own dependsOn does not reach its children. */
   readonly after: readonly pulumi.Resource[];
+}
+
+function isPaired(key: RoleKey): key is "appA" | "appB" {
+  return key === "appA" || key === "appB";
 }
 
 /** Roles, database, schemas, extensions and privileges on a server that is ready. Needs nothing but a connection. */
@@ -128,7 +134,7 @@ export class DatabaseAccess extends pulumi.ComponentResource {
         `${this.componentName}-role-${key}`,
         {
           name: roles[key],
-          login: definition.login,
+          login: isPaired(key) ? this.args.openLogins.includes(key) : definition.login,
           ...(definition.replication ? { replication: true } : {}),
           ...(password ? { password } : {}),
           ...(definition.memberOf

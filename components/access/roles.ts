@@ -6,8 +6,8 @@ export type RoleKey = Exclude<keyof RoleNames, "health">;
 export interface RoleDefinition {
   readonly key: RoleKey;
   readonly login: boolean;
-  /** Whose password; logins that may not log in at present have none. */
-  readonly password?: "migrator" | "appA" | "reader" | "monitor" | "backup";
+  /** Whose password. */
+  readonly password?: "migrator" | "appA" | "appB" | "reader" | "monitor" | "backup";
   /** Keys of roles above, or names of PostgreSQL's own roles. */
   readonly memberOf?: readonly string[];
   readonly replication?: true;
@@ -22,8 +22,8 @@ export const roleDefinitions: readonly RoleDefinition[] = [
   { key: "readonly", login: false },
   { key: "migrator", login: true, password: "migrator", memberOf: ["owner"], usesSchema: true },
   { key: "appA", login: true, password: "appA", memberOf: ["readwrite"], usesSchema: true },
-  // The idle one of the pair.
-  { key: "appB", login: false, memberOf: ["readwrite"], usesSchema: true },
+  // The idle one of the pair, until a rotation: it then has a password too.
+  { key: "appB", login: false, password: "appB", memberOf: ["readwrite"], usesSchema: true },
   { key: "reader", login: true, password: "reader", memberOf: ["readonly"], usesSchema: true },
   { key: "monitor", login: true, password: "monitor", memberOf: ["pg_monitor"] },
   { key: "backup", login: true, password: "backup", replication: true },

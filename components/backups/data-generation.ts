@@ -10,10 +10,20 @@ export interface DataGeneration {
   readonly generation: number;
   /** The setting that the generation was made by, also when it is gone by now; undefined in generation 0. */
   readonly restored: RestoreSetting | undefined;
+  /** The upgrade that the generation was made by; undefined: none. */
+  readonly upgraded?: Upgrade | undefined;
+  /** The volume is there and has its data: nothing is restored or upgraded into it. */
+  readonly taken?: true;
   /** The next update restores it. */
   readonly pending: boolean;
   /** The stack began with data that has roles and a database already. */
   readonly adopt: boolean;
+}
+
+/** Major versions. */
+export interface Upgrade {
+  readonly from: number;
+  readonly to: number;
 }
 
 /** What is known of the generations so far. */
@@ -62,38 +72,69 @@ export function parseRestore(text: string | undefined): RestoreSetting | undefin
   }
 }
 
+function formatUpgrade({ from, to }: Upgrade): string {
+  return JSON.stringify({ upgradeFrom: from, upgradeTo: to });
+}
+
+function parseUpgrade(text: string | undefined): Upgrade | undefined {
+  const [, from, to] = /^\{"upgradeFrom":(\d+),"upgradeTo":(\d+)\}$/.exec(text ?? "") ?? [];
+  return from === undefined || to === undefined ? undefined : { from: Number(from), to: Number(to) };
+}
+
+/** What a generation was made by, as text. Undefined: by nothing but the stack's beginning. */
+export function formatOrigin({ restored, upgraded }: DataGeneration): string | undefined {
+  if (upgraded) return formatUpgrade(upgraded);
+  return restored && formatRestore(restored);
+}
+
 /**
  * The setting names a state that the data is brought to once. The same setting later, or none, leaves the data where it
  * is: the server never moves back to an older volume by itself.
  *
  * @param options.adoptVolume A new stack takes over the newest volume.
+ * @param options.upgrade As a restore: it is done once, and makes a new generation.
  */
 export function decideGeneration(
   known: KnownGenerations,
-  options: { readonly restore: RestoreSetting | undefined; readonly adoptVolume: boolean },
+  options: {
+    readonly restore: RestoreSetting | undefined;
+    readonly adoptVolume: boolean;
+    readonly upgrade?: Upgrade | undefined;
+  },
 ): DataGeneration {
   const { isNew, newest, recorded, serving } = known;
-  const { adoptVolume, restore } = options;
+  const { adoptVolume, restore, upgrade } = options;
   if (isNew && adoptVolume) {
     const taken = serving ?? newest ?? recorded;
     return { ...parsed(taken), pending: false, adopt: true };
   }
   const current = serving && serving.generation > recorded.generation ? serving : recorded;
-  if (restore === undefined) return { ...parsed(current), pending: false, adopt: adoptVolume };
+  if (restore === undefined && upgrade === undefined)
+    return { ...parsed(current), pending: false, adopt: adoptVolume };
   const adopt = isNew || recorded.adopted;
-  const wanted = formatRestore(restore);
+  const made = upgrade ? { restored: undefined, upgraded: upgrade } : { restored: restore };
+  const wanted = formatOrigin({ ...made, generation: 0, pending: true, adopt });
   if (current.generation > 0 && current.restored === wanted) {
-    return { generation: current.generation, restored: restore, pending: false, adopt };
+    return { ...made, generation: current.generation, pending: false, adopt };
   }
   const last = Math.max(current.generation, newest?.generation ?? 0);
   // One that an interrupted update has begun is taken up again. Not in a new stack: it may be of an earlier life.
   const begun =
     !isNew && newest !== undefined && newest.generation > current.generation && newest.restored === wanted;
-  return { generation: begun ? last : last + 1, restored: restore, pending: true, adopt };
+  return { ...made, generation: begun ? last : last + 1, pending: true, adopt };
 }
 
-function parsed({ generation, restored }: Generation): Pick<DataGeneration, "generation" | "restored"> {
-  return { generation, restored: parseRestore(restored) };
+function parsed({
+  generation,
+  restored,
+}: Generation): Pick<DataGeneration, "generation" | "restored" | "upgraded"> {
+  const upgraded = parseUpgrade(restored);
+  return { generation, restored: parseRestore(restored), ...(upgraded ? { upgraded } : {}) };
+}
+
+/** A generation that is there already, and is taken as it is. */
+export function asTaken(generation: Generation): DataGeneration {
+  return { ...parsed(generation), pending: false, taken: true, adopt: false };
 }
 
 /** Name of a generation's volume. */

@@ -2,9 +2,10 @@ import { spawn } from "node:child_process";
 import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
 import { generationLabel, projectLabel, restoredLabel, roleLabel, stackLabel } from "../labels.ts";
-import { readOwnOutputs } from "../own-outputs.ts";
+import { previousOutputs } from "../previous-outputs.ts";
 import type { Settings } from "../settings.ts";
 import {
+  asTaken,
   type DataGeneration,
   dataVolumeName,
   decideGeneration,
@@ -32,7 +33,7 @@ export async function planData(settings: Settings): Promise<DataGeneration> {
     return { generation: 0, restored: undefined, pending: false, adopt: false };
   }
   const prefix = `${pulumi.getProject()}-${pulumi.getStack()}`;
-  const [recorded, inDocker] = await Promise.all([readOwnOutputs(), lookAtDocker(prefix)]);
+  const [recorded, inDocker] = await Promise.all([previousOutputs(), lookAtDocker(prefix)]);
   const { adopted, dataGeneration, lifetime, restored } = outputs.parse(recorded);
   const known: KnownGenerations = {
     isNew: lifetime === undefined,
@@ -43,7 +44,20 @@ export async function planData(settings: Settings): Promise<DataGeneration> {
     },
     ...inDocker,
   };
-  const decided = decideGeneration(known, settings);
+  const { dataGeneration: wanted, majorVersion, upgradeFrom } = settings;
+  if (wanted !== undefined) return goTo(wanted, prefix, known, inDocker.generations);
+  if (upgradeFrom !== undefined && known.isNew) {
+    throw new pulumi.RunError(
+      "upgradeFrom: the stack has no data yet that could be upgraded. Fix: pulumi config rm upgradeFrom",
+    );
+  }
+  const upgrade = upgradeFrom === undefined ? undefined : { from: upgradeFrom, to: majorVersion };
+  const decided = decideGeneration(known, { ...settings, upgrade });
+  if (decided.pending && decided.upgraded) {
+    if (pulumi.runtime.isDryRun())
+      tellUpgrade(prefix, decided, (inDocker.serving ?? known.recorded).generation);
+    return decided;
+  }
   if (decided.pending && pulumi.runtime.isDryRun()) {
     const before = known.isNew ? undefined : (inDocker.serving ?? known.recorded).generation;
     await tellRestore(settings, prefix, decided, before);
@@ -51,7 +65,50 @@ export async function planData(settings: Settings): Promise<DataGeneration> {
   return decided;
 }
 
-async function lookAtDocker(prefix: string): Promise<Pick<KnownGenerations, "newest" | "serving">> {
+/**
+ * The server is on one of its volumes, whichever was newest.
+ *
+ * @param generations Undefined: Docker can't be asked.
+ */
+function goTo(
+  wanted: number,
+  prefix: string,
+  { recorded }: KnownGenerations,
+  generations: readonly Generation[] | undefined,
+): DataGeneration {
+  const volume = dataVolumeName(prefix, wanted);
+  const found = generations?.find(({ generation }) => generation === wanted);
+  if (generations !== undefined && found === undefined) {
+    const there = generations.map(({ generation }) => generation).toSorted((a, b) => a - b);
+    throw new pulumi.RunError(
+      `dataGeneration: there is no volume ${volume}; the stack has the generations ${there.join(", ")}. Fix: name one of them, or run: pulumi config rm dataGeneration`,
+    );
+  }
+  if (wanted !== recorded.generation && pulumi.runtime.isDryRun()) {
+    void pulumi.log.warn(
+      `The server moves from volume ${dataVolumeName(prefix, recorded.generation)} to ${volume}, with the data that it was left with. What was written since is not there; its volume is kept.`,
+    );
+  }
+  return asTaken(found ?? { generation: wanted, restored: undefined });
+}
+
+function tellUpgrade(prefix: string, { generation, upgraded }: DataGeneration, before: number): void {
+  const [old, next] = [dataVolumeName(prefix, before), dataVolumeName(prefix, generation)];
+  void pulumi.log.warn(
+    [
+      `Upgrade: the data comes from PostgreSQL ${upgraded?.from} to ${upgraded?.to} by dump and restore, and the server moves from volume ${old} to a new one, ${next}.`,
+      "The server is stopped first, and is away until all is loaded and compared. How long that takes, and whether it works: ./db upgrade rehearse",
+      `Volume ${old} is kept, with everything in it, until you remove it: docker volume rm ${old}`,
+      "Backups from before are put aside in their repository; a new full one is taken at once.",
+    ].join("\n"),
+  );
+}
+
+async function lookAtDocker(
+  prefix: string,
+): Promise<
+  Pick<KnownGenerations, "newest" | "serving"> & { readonly generations: readonly Generation[] | undefined }
+> {
   const filters = Object.entries({
     [projectLabel]: pulumi.getProject(),
     [stackLabel]: pulumi.getStack(),
@@ -76,6 +133,7 @@ async function lookAtDocker(prefix: string): Promise<Pick<KnownGenerations, "new
   );
   const names = (mounted ?? "").split("\n");
   return {
+    generations: volumes === undefined ? undefined : [...generations.values()],
     serving: names.map((name) => generations.get(name)).find((found) => found !== undefined),
     newest: [...generations.values()].toSorted((a, b) => b.generation - a.generation)[0],
   };

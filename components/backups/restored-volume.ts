@@ -7,7 +7,7 @@ import { dataPaths } from "../server/files.ts";
 import { toMebibytes } from "../settings/units.ts";
 import type { Settings } from "../settings.ts";
 import { copyEnvironment } from "./copy-environment.ts";
-import { type DataGeneration, dataVolumeName, formatRestore } from "./data-generation.ts";
+import { type DataGeneration, dataVolumeName, formatOrigin, formatRestore } from "./data-generation.ts";
 import { programEnvironment, repositoryOf } from "./program.ts";
 
 export interface RestoredVolumeArgs {
@@ -15,6 +15,7 @@ export interface RestoredVolumeArgs {
   readonly data: DataGeneration;
   readonly prefix: string;
   readonly labels: { label: string; value: string }[];
+  readonly superuserPassword: pulumi.Output<string>;
   /** By role name: what the logins of the restored data are to have from now on. */
   readonly passwords: Readonly<Record<string, pulumi.Output<string>>>;
   /** Key of the copy off the host; undefined: nothing is backed up. */
@@ -22,7 +23,7 @@ export interface RestoredVolumeArgs {
 }
 
 /**
- * A volume with data from a backup. Each restore makes another one: what was there before stays as it is, in a volume
+ * A volume with data from a backup, or from an older major version. Each restore and upgrade makes another one: what was there before stays as it is, in a volume
  * that Pulumi no longer knows of.
  *
  * Neither resource is protected: the next restore takes them out of the program.
@@ -35,7 +36,8 @@ export class RestoredVolume extends pulumi.ComponentResource {
   constructor(name: string, args: RestoredVolumeArgs, opts?: pulumi.ComponentResourceOptions) {
     super("postgresql-environments:index:RestoredVolume", name, {}, opts);
     const { data, prefix, settings } = args;
-    const { generation, restored } = data;
+    const { generation, restored, upgraded } = data;
+    const origin = formatOrigin(data);
     this.volume = new docker.Volume(
       `${name}-volume`,
       {
@@ -44,7 +46,7 @@ export class RestoredVolume extends pulumi.ComponentResource {
           ...args.labels,
           { label: majorVersionLabel, value: String(settings.majorVersion) },
           { label: generationLabel, value: String(generation) },
-          ...(restored ? [{ label: restoredLabel, value: formatRestore(restored) }] : []),
+          ...(origin === undefined ? [] : [{ label: restoredLabel, value: origin }]),
         ],
       },
       { parent: this, protect: false, retainOnDelete: true, ignoreChanges: ["labels"] },
@@ -54,7 +56,7 @@ export class RestoredVolume extends pulumi.ComponentResource {
     this.filled = new command.local.Command(
       `${name}-filled`,
       {
-        create: "node backup/restore-job.ts",
+        create: upgraded ? "node upgrade/upgrade-job.ts" : "node backup/restore-job.ts",
         // An update would run `create` again, on data that has been in use since.
         update: "true",
         environment: {
@@ -71,7 +73,14 @@ export class RestoredVolume extends pulumi.ComponentResource {
           MEMORY: String(toMebibytes(settings.memory)),
           STOP_TIMEOUT: String(settings.stopTimeout),
           // A volume that was restored in an earlier life of the stack is taken as it is.
-          ADOPT_VOLUME: settings.adoptVolume ? "on" : "off",
+          ADOPT_VOLUME: settings.adoptVolume || data.taken ? "on" : "off",
+          ...(upgraded
+            ? {
+                UPGRADE_FROM: String(upgraded.from),
+                MAJOR_VERSION: String(upgraded.to),
+                SUPERUSER: settings.superuserName,
+              }
+            : {}),
           LABELS: JSON.stringify(stackLabels(args.labels)),
           PROGRAM_ENVIRONMENT: JSON.stringify(programEnvironment(settings)),
           ...(copy
@@ -83,10 +92,14 @@ export class RestoredVolume extends pulumi.ComponentResource {
             : {}),
         },
         // Not in the environment, which preview hides as a whole where there is a password in it.
-        stdin: pulumi.jsonStringify({
-          passwords: args.passwords,
-          ...(copy ? { copy: { config: copy.config, key: copy.encryption ? args.copyKey : "" } } : {}),
-        }),
+        stdin: pulumi.jsonStringify(
+          upgraded
+            ? { superuser: args.superuserPassword }
+            : {
+                passwords: args.passwords,
+                ...(copy ? { copy: { config: copy.config, key: copy.encryption ? args.copyKey : "" } } : {}),
+              },
+        ),
       },
       // Done is done: what the settings are later is none of its business.
       { parent: this, protect: false, ignoreChanges: ["environment", "stdin"] },

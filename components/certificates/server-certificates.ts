@@ -5,38 +5,68 @@ import * as tls from "@pulumi/tls";
 export interface ServerCertificatesArgs {
   /** Shown as the authority's name in every client that looks at the certificate. */
   readonly authorityName: string;
+  /** Which authority it is, counted from 1: another one is another authority. */
+  readonly authority: number;
+  /** Whether clients that know only the authority before that one still take the server's certificate. */
+  readonly overlap: boolean;
   /** Host names and IP addresses that clients connect to. */
   readonly hosts: readonly string[];
+  /** How long the server's certificate is valid. */
+  readonly validityHours: number;
+}
+
+interface Authority {
+  readonly key: tls.PrivateKey;
+  readonly certificate: tls.SelfSignedCert;
+  readonly name: string;
 }
 
 const hoursPerDay = 24;
 const caValidityHours = 3650 * hoursPerDay;
-/** A little over two years, the longest that some TLS libraries accept (Apple's limit of 825 days). */
-const certificateValidityHours = 820 * hoursPerDay;
-/** `pulumi up` makes a new certificate when the old one has less than this to live. */
-const renewalHours = 60 * hoursPerDay;
+/** How long before its end `pulumi up` makes a new certificate, at the most. */
+const longestRenewalHours = 60 * hoursPerDay;
 
 /** A certificate authority of the environment's own, and the server's certificate signed by it. */
 export class ServerCertificates extends pulumi.ComponentResource {
   /** PEM. Clients verify the server with it (`sslrootcert`). */
   readonly ca: pulumi.Output<string>;
-  /** PEM. */
+  /** PEM; while two authorities overlap, followed by what leads from the new one to the old one. */
   readonly certificate: pulumi.Output<string>;
   /** PEM, secret. */
   readonly key: pulumi.Output<string>;
 
+  private readonly componentName: string;
+  private readonly args: ServerCertificatesArgs;
+
   constructor(name: string, args: ServerCertificatesArgs, opts?: pulumi.ComponentResourceOptions) {
     super("postgresql-environments:index:ServerCertificates", name, {}, opts);
-    const caKey = new tls.PrivateKey(
-      `${name}-ca-key`,
+    this.componentName = name;
+    this.args = args;
+
+    const authority = this.makeAuthority(args.authority);
+    const before = args.overlap ? this.makeAuthority(args.authority - 1) : undefined;
+    const { certificate, key } = this.makeServerCertificate(authority);
+    this.ca = authority.certificate.certPem;
+    this.certificate = before
+      ? pulumi.interpolate`${certificate.certPem}${this.signAcross(authority, before).certPem}`
+      : certificate.certPem;
+    this.key = pulumi.secret(key.privateKeyPem);
+    this.registerOutputs();
+  }
+
+  private makeAuthority(generation: number): Authority {
+    const ending = generation === 1 ? "" : `-${generation}`;
+    const name = `${this.args.authorityName}${generation === 1 ? "" : ` ${generation}`}`;
+    const key = new tls.PrivateKey(
+      `${this.componentName}-ca-key${ending}`,
       { algorithm: "ECDSA", ecdsaCurve: "P384" },
       { parent: this },
     );
-    const ca = new tls.SelfSignedCert(
-      `${name}-ca`,
+    const certificate = new tls.SelfSignedCert(
+      `${this.componentName}-ca${ending}`,
       {
-        privateKeyPem: caKey.privateKeyPem,
-        subject: { commonName: args.authorityName },
+        privateKeyPem: key.privateKeyPem,
+        subject: { commonName: name },
         isCaCertificate: true,
         setSubjectKeyId: true,
         validityPeriodHours: caValidityHours,
@@ -44,37 +74,64 @@ export class ServerCertificates extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    return { key, certificate, name };
+  }
+
+  private makeServerCertificate(authority: Authority): {
+    key: tls.PrivateKey;
+    certificate: tls.LocallySignedCert;
+  } {
+    const { hosts, validityHours } = this.args;
     const key = new tls.PrivateKey(
-      `${name}-key`,
+      `${this.componentName}-key`,
       { algorithm: "ECDSA", ecdsaCurve: "P256" },
       { parent: this },
     );
-    const hosts = [...new Set(args.hosts)];
+    const names = [...new Set(hosts)];
     const request = new tls.CertRequest(
-      `${name}-request`,
+      `${this.componentName}-request`,
       {
         privateKeyPem: key.privateKeyPem,
         subject: { commonName: "postgres" },
-        dnsNames: hosts.filter((host) => isIP(host) === 0),
-        ipAddresses: hosts.filter((host) => isIP(host) !== 0),
+        dnsNames: names.filter((host) => isIP(host) === 0),
+        ipAddresses: names.filter((host) => isIP(host) !== 0),
       },
       { parent: this },
     );
     const certificate = new tls.LocallySignedCert(
-      `${name}-certificate`,
+      `${this.componentName}-certificate`,
       {
         certRequestPem: request.certRequestPem,
-        caPrivateKeyPem: caKey.privateKeyPem,
-        caCertPem: ca.certPem,
-        validityPeriodHours: certificateValidityHours,
-        earlyRenewalHours: renewalHours,
+        caPrivateKeyPem: authority.key.privateKeyPem,
+        caCertPem: authority.certificate.certPem,
+        validityPeriodHours: validityHours,
+        earlyRenewalHours: Math.min(longestRenewalHours, Math.floor(validityHours / 3)),
         allowedUses: ["digital_signature", "server_auth"],
       },
       { parent: this },
     );
-    this.ca = ca.certPem;
-    this.certificate = certificate.certPem;
-    this.key = pulumi.secret(key.privateKeyPem);
-    this.registerOutputs();
+    return { key, certificate };
+  }
+
+  /** The new authority's certificate, signed by the old one: the server shows it to clients that know only the latter. */
+  private signAcross(authority: Authority, before: Authority): tls.LocallySignedCert {
+    const request = new tls.CertRequest(
+      `${this.componentName}-across-request`,
+      { privateKeyPem: authority.key.privateKeyPem, subject: { commonName: authority.name } },
+      { parent: this },
+    );
+    return new tls.LocallySignedCert(
+      `${this.componentName}-across`,
+      {
+        certRequestPem: request.certRequestPem,
+        caPrivateKeyPem: before.key.privateKeyPem,
+        caCertPem: before.certificate.certPem,
+        isCaCertificate: true,
+        setSubjectKeyId: true,
+        validityPeriodHours: caValidityHours,
+        allowedUses: ["cert_signing", "crl_signing", "digital_signature"],
+      },
+      { parent: this },
+    );
   }
 }

@@ -10,7 +10,7 @@ import {
 } from "../../migrator/files.ts";
 import { type Plan, planRun } from "../../migrator/plan.ts";
 import type { AppliedMigration } from "../../migrator/record.ts";
-import { readOwnOutputs } from "../own-outputs.ts";
+import { previousOutputs } from "../previous-outputs.ts";
 import type { Settings } from "../settings.ts";
 
 /**
@@ -144,7 +144,7 @@ export function parseRecorded(text: string): RecordedMigrations {
 
 /** What the last update left. Empty before the first one. */
 async function readRecorded(): Promise<RecordedMigrations> {
-  const { migrations = [], migrationsRecord } = outputs.parse(await readOwnOutputs());
+  const { migrations = [], migrationsRecord } = outputs.parse(await previousOutputs());
   const known = parseRecorded(migrationsRecord ?? "");
   // Stacks of an earlier version tell names only.
   const unknown = { up: "", down: "", revertLoses: [] };

@@ -19,6 +19,8 @@ export interface SchemaMigrationsArgs {
   /** Role that owns what the migrations make. */
   readonly owner: string;
   readonly schemaName: string;
+  /** Role that reads, for monitoring, how the last run went; undefined: nobody. */
+  readonly monitor: string | undefined;
   /** Environment by which the runner connects as the migrator. */
   readonly migratorEnvironment: Readonly<Record<string, pulumi.Input<string>>>;
   /** Restored data may have fewer migrations: another generation makes the command run again. */
@@ -70,6 +72,7 @@ export class SchemaMigrations extends pulumi.ComponentResource {
             MIGRATIONS_LOCK_RETRIES: args.limits.lockRetries?.toString(),
             MIGRATIONS_STATEMENT_TIMEOUT: args.limits.statementTimeout,
             MIGRATIONS_TARGET: args.target,
+            MIGRATIONS_MONITOR: args.monitor,
             MIGRATIONS_DATA_LOSS: args.migrations.allowDataLoss ? "allow" : undefined,
           }),
           ...(args.dataGeneration === 0 ? {} : { DATA_GENERATION: String(args.dataGeneration) }),

@@ -1,23 +1,17 @@
 import pg from "pg";
-import { maintenanceDatabase, type RoleNames } from "../names.ts";
+import { maintenanceDatabase, type RoleNames, roleNames } from "../names.ts";
+import type { Settings } from "../settings.ts";
 
 const { escapeIdentifier, escapeLiteral } = pg;
 
 /**
- * SQL that must hold before anyone can connect: the superuser's password is the program's, and the role of the
- * health check exists. Run in single-user mode before each start of an existing data directory, and as an init
- * script on a new one; both take one statement a line.
- *
- * The image sets the superuser's password on a new data directory only. A volume that outlived its stack has an
- * older one.
- * @param passwords of logins that may exist already, by role name: set where the role exists (a volume that is taken over)
+ * SQL that must hold before anyone can connect: the role of the health check exists. Run in single-user mode before each
+ * start of an existing data directory, and as an init script on a new one; both take one statement a line.
  */
 export function bootstrapSql(options: {
   superuserName: string;
-  superuserPassword: string;
   roles: RoleNames;
   majorVersion: number;
-  passwords: Readonly<Record<string, string>>;
   /** Whether commits wait for the backup; undefined: there is none, and never was. */
   synchronous?: boolean | undefined;
 }): string {
@@ -31,17 +25,24 @@ export function bootstrapSql(options: {
       : [
           `ALTER ROLE ${superuser} ${options.synchronous ? "SET synchronous_commit = local" : "RESET synchronous_commit"};`,
         ]),
-    `ALTER ROLE ${superuser} PASSWORD ${escapeLiteral(options.superuserPassword)};`,
     whereRole(options.roles.health, false, `CREATE ROLE ${health}`),
     `ALTER ROLE ${health} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD NULL;`,
     `GRANT CONNECT ON DATABASE ${escapeIdentifier(maintenanceDatabase)} TO ${health};`,
     // Being asked for health must stay possible when the application has taken every connection.
     ...(options.majorVersion >= 16 ? [`GRANT pg_use_reserved_connections TO ${health};`] : []),
-    ...Object.entries(options.passwords).map(([name, password]) =>
-      whereRole(name, true, passwordStatement(name, password)),
-    ),
     "",
   ].join("\n");
+}
+
+/** The same for an environment's settings. */
+export function bootstrapOf(
+  settings: Pick<Settings, "appName" | "backup" | "lifetime" | "majorVersion" | "superuserName">,
+): string {
+  return bootstrapSql({
+    ...settings,
+    roles: roleNames(settings.appName),
+    synchronous: settings.lifetime === "persistent" ? (settings.backup?.synchronous ?? false) : undefined,
+  });
 }
 
 function whereRole(name: string, exists: boolean, statement: string): string {

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as command from "@pulumi/command";
 import * as docker from "@pulumi/docker";
@@ -19,11 +18,13 @@ import {
 import { roleNames } from "../names.ts";
 import { toMebibytes } from "../settings/units.ts";
 import type { Settings } from "../settings.ts";
-import { hostBasedAuthentication, identityMap } from "./access-rules.ts";
-import { bootstrapSql } from "./bootstrap.ts";
-import { dataPaths, uploadFolder } from "./files.ts";
+import { closedAuthentication, hostBasedAuthentication, identityMap } from "./access-rules.ts";
+import { bootstrapOf } from "./bootstrap.ts";
+import { digest } from "./digest.ts";
+import { dataPaths, fileNames, uploadFolder } from "./files.ts";
 import { type InitScript, InitScriptsError, readInitScripts } from "./init-scripts.ts";
-import { serverCommand, serverParameters } from "./server-settings.ts";
+import { firstConfiguration, serverConfiguration } from "./server-configuration.ts";
+import { configurationFolder, serverCommand, startParameters } from "./server-settings.ts";
 
 /** Name by which containers in the environment's network reach the server. */
 export const networkAlias = "postgres";
@@ -33,12 +34,15 @@ export const serverPort = 5432;
 export interface PostgresServerArgs {
   readonly settings: Settings;
   readonly superuserPassword: pulumi.Output<string>;
-  /** By role name: passwords that a volume which is taken over must have before anyone connects. */
-  readonly adoptedPasswords: Readonly<Record<string, pulumi.Output<string>>>;
+  /**
+   * By role name, what the server keeps in a password's place: the superuser's, and those that a volume which is taken
+   * over must have before anyone connects.
+   */
+  readonly verifiers: Readonly<Record<string, pulumi.Output<string>>>;
   /** Which volume the data is in. */
   readonly data: DataGeneration;
-  /** By role name: passwords that restored data is given. */
-  readonly restoredPasswords: Readonly<Record<string, pulumi.Output<string>>>;
+  /** By role name: what restored data gets in a password's place. */
+  readonly restoredVerifiers: Readonly<Record<string, pulumi.Output<string>>>;
   /** Key of the backups' copy, from which data may be restored; undefined: nothing is backed up. */
   readonly backupCopyKey: pulumi.Output<string> | undefined;
   /** Server certificate and key, PEM; undefined: no TLS. */
@@ -50,12 +54,18 @@ export class PostgresServer extends pulumi.ComponentResource {
   readonly container: docker.Container;
   /** Done when the container has reported healthy. */
   readonly ready: command.local.Command;
+  /** What the names of the environment's Docker objects begin with, before a `-`. */
+  readonly prefix: pulumi.Output<string>;
+  /** Done when the server can be connected to from outside the container. */
+  readonly open: command.local.Command;
   readonly containerName: pulumi.Output<string>;
   readonly networkName: pulumi.Output<string>;
   /** Undefined: the data is in memory. */
   readonly volumeName: pulumi.Output<string> | undefined;
   /** Port on the Docker host. */
   readonly port: pulumi.Output<number>;
+  /** Lines of pg_hba.conf. */
+  readonly accessRules: readonly string[];
   /** The server's image, once it is there. */
   readonly image: pulumi.Output<string>;
 
@@ -100,7 +110,8 @@ export class PostgresServer extends pulumi.ComponentResource {
               data: args.data,
               prefix: persistentPrefix(),
               labels: labels("data"),
-              passwords: args.restoredPasswords,
+              superuserPassword: args.superuserPassword,
+              passwords: args.restoredVerifiers,
               copyKey: args.backupCopyKey,
             },
             { parent: this },
@@ -151,7 +162,29 @@ export class PostgresServer extends pulumi.ComponentResource {
       },
       { parent: this },
     );
+    this.open =
+      settings.lifetime === "ephemeral"
+        ? this.ready
+        : serverConfiguration(
+            `${name}-configuration`,
+            {
+              settings,
+              certificate: args.certificate,
+              verifiers: args.verifiers,
+              containerName: this.container.name,
+              containerId: this.container.id,
+            },
+            { parent: this, dependsOn: [this.ready] },
+          );
 
+    this.accessRules = hostBasedAuthentication(settings).trim().split("\n").slice(1);
+    if (settings.accessRules.length + settings.programNetworks.length > 0) {
+      pulumi.log.info(
+        `Who may connect; the first line that fits decides (pg_hba.conf):\n${this.accessRules.join("\n")}`,
+        this,
+      );
+    }
+    this.prefix = prefix;
     this.containerName = this.container.name;
     this.networkName = network.name;
     this.volumeName = volume?.name;
@@ -234,12 +267,14 @@ function containerArgs(parts: ContainerParts): docker.ContainerArgs {
     name: pulumi.interpolate`${parts.prefix}-postgres`,
     image: parts.image,
     entrypoints: [`${uploadFolder}/entrypoint`],
-    command: serverCommand(serverParameters(settings)),
+    command: serverCommand(startParameters(settings)),
     envs: [
       `PGDATA=${dataDirectory}`,
       `DATA_MOUNT=${mount}`,
       `POSTGRES_USER=${settings.superuserName}`,
-      `POSTGRES_PASSWORD_FILE=${uploadFolder}/superuser-password`,
+      persistent
+        ? `CONFIGURATION_FOLDER=${configurationFolder(settings)}`
+        : `POSTGRES_PASSWORD_FILE=${uploadFolder}/superuser-password`,
       // The init scripts run in the template, so that what they make is in the application's database, which the
       // postgresql provider makes from it, owned by the right role.
       "POSTGRES_DB=template1",
@@ -316,10 +351,6 @@ export function goDuration(seconds: number): string {
   return minutes > 0 ? `${minutes}m${rest}` : rest;
 }
 
-function digest(value: unknown): string {
-  return createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);
-}
-
 /** Checks the image against the volume's data, also in preview: the volume's label keeps the version it was made by. */
 function imageForVolume(settings: Settings, volume: docker.Volume): pulumi.Output<string> {
   return volume.labels.apply((labels) => {
@@ -327,7 +358,7 @@ function imageForVolume(settings: Settings, volume: docker.Volume): pulumi.Outpu
     if (made !== undefined && made !== String(settings.majorVersion)) {
       throw new pulumi.RunError(
         `image: ${settings.image} is PostgreSQL ${settings.majorVersion}, but the volume's data was made by PostgreSQL ${made}, and a server does not start on another version's data. ` +
-          `Set the image back to PostgreSQL ${made}; to upgrade, dump the database and restore it into a new stack (docs/operations.md, «Another major version»).`,
+          `Set the image back to PostgreSQL ${made}, or upgrade: pulumi config set upgradeFrom ${made} (docs/operations.md, «Another major version»).`,
       );
     }
     return settings.image;
@@ -335,44 +366,29 @@ function imageForVolume(settings: Settings, volume: docker.Volume): pulumi.Outpu
 }
 
 function uploads(parts: ContainerParts): docker.types.input.ContainerUpload[] {
-  const { settings, certificate } = parts;
-  const roles = roleNames(settings.appName);
+  const { settings } = parts;
   const file = (name: string, content: pulumi.Input<string>, permissions = "0600") => ({
     file: `${uploadFolder}/${name}`,
     content,
     permissions,
   });
   const script = (name: string) => readFileSync(new URL(`container/${name}`, import.meta.url), "utf8");
+  const { appName, superuserName } = settings;
   return [
     file("entrypoint", script("entrypoint"), "0755"),
     file("healthcheck", script("healthcheck"), "0755"),
-    file(
-      "pg_hba.conf",
-      hostBasedAuthentication({
-        appName: settings.appName,
-        superuserName: settings.superuserName,
-        tls: settings.tls,
-      }),
-    ),
-    file("pg_ident.conf", identityMap(settings.superuserName)),
-    file("superuser-password", parts.superuserPassword),
-    file(
-      "bootstrap.sql",
-      pulumi.all([parts.superuserPassword, parts.adoptedPasswords]).apply(([superuserPassword, passwords]) =>
-        bootstrapSql({
-          superuserName: settings.superuserName,
-          superuserPassword,
-          roles,
-          majorVersion: settings.majorVersion,
-          passwords,
-          synchronous:
-            settings.lifetime === "persistent" ? (settings.backup?.synchronous ?? false) : undefined,
-        }),
-      ),
-    ),
-    ...(certificate
-      ? [file("server.crt", certificate.certificate), file("server.key", certificate.key)]
-      : []),
+    file(fileNames.ident, identityMap(superuserName)),
+    file("bootstrap.sql", bootstrapOf(settings)),
+    // What can change comes into the running server, and is in no upload, whose change would make a new container.
+    ...(settings.lifetime === "persistent"
+      ? [
+          file(fileNames.configuration, firstConfiguration(settings)),
+          file(fileNames.hba, closedAuthentication({ appName, superuserName })),
+        ]
+      : [
+          file(fileNames.hba, hostBasedAuthentication(settings)),
+          file("superuser-password", parts.superuserPassword),
+        ]),
     {
       file: "/docker-entrypoint-initdb.d/00-postgresql-environment.sh",
       content: script("bootstrap-init.sh"),

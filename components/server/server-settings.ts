@@ -1,6 +1,7 @@
 import { formatSize } from "../settings/units.ts";
 import type { Settings } from "../settings.ts";
-import { serverFiles } from "./files.ts";
+import { dataPaths, serverFiles } from "./files.ts";
+import { divideParameters } from "./restart-parameters.ts";
 
 const MB = 1024 ** 2;
 const GB = 1024 ** 3;
@@ -59,9 +60,51 @@ function backupParameters({ backup, majorVersion }: Settings): Record<string, st
   };
 }
 
+/**
+ * What the log has. The values that a client binds are in none of its lines (log_parameter_max_length); statements of the
+ * program's own have verifiers in the place of passwords.
+ */
+function loggingSettings({ lifetime, logging }: Settings): Record<string, string> {
+  const { audit, connections, ddl, lockWaits, slowStatements, temporaryFiles } = logging;
+  const onOff = (value: boolean) => (value ? "on" : "off");
+  return {
+    log_statement: ddl ? "ddl" : "none",
+    log_parameter_max_length: "0",
+    log_parameter_max_length_on_error: "0",
+    ...(slowStatements === undefined ? {} : { log_min_duration_statement: slowStatements }),
+    ...(temporaryFiles === undefined ? {} : { log_temp_files: temporaryFiles }),
+    ...(audit.length === 0 ? {} : { "pgaudit.log": audit.join(", ") }),
+    // Time, process; role, database, application and address of whom it concerns.
+    ...(lifetime === "persistent"
+      ? {
+          log_line_prefix: "%m [%p] %q%u@%d %a %h ",
+          log_lock_waits: onOff(lockWaits),
+          log_connections: onOff(connections),
+          log_disconnections: onOff(connections),
+        }
+      : {
+          ...(lockWaits ? { log_lock_waits: "on" } : {}),
+          ...(connections ? { log_connections: "on", log_disconnections: "on" } : {}),
+        }),
+  };
+}
+
+/** The stack's own libraries, and those that settings of the program need. */
+function preloadedLibraries({ logging, serverSettings }: Settings): Record<string, string> {
+  const own = (serverSettings.shared_preload_libraries ?? "").split(",").map((name) => name.trim());
+  const libraries = new Set([...own, ...(logging.audit.length > 0 ? ["pgaudit"] : [])].filter(Boolean));
+  return libraries.size === 0 ? {} : { shared_preload_libraries: [...libraries].join(",") };
+}
+
+/** Where a persistent environment keeps the files that `reload/` brings; undefined: the container has them all. */
+export function configurationFolder(settings: Settings): string | undefined {
+  return settings.lifetime === "persistent" ? dataPaths(settings.majorVersion).configuration : undefined;
+}
+
 /** Every server parameter of the environment, in the order of precedence: the program's, the memory's, the stack's own. */
 export function serverParameters(settings: Settings): Record<string, string> {
   const maxConnections = Number(settings.serverSettings.max_connections ?? 100);
+  const files = serverFiles(configurationFolder(settings));
   return {
     ...(Number.isInteger(maxConnections) && maxConnections > 0
       ? memorySettings(settings.memory, maxConnections)
@@ -69,22 +112,34 @@ export function serverParameters(settings: Settings): Record<string, string> {
     max_connections: "100",
     ...(settings.lifetime === "ephemeral" ? ephemeralSettings(settings.tmpfsSize) : {}),
     ...backupParameters(settings),
-    // 17 and older write the password of CREATE ROLE to no log at this level; nothing more is logged by default.
-    log_statement: "none",
+    ...loggingSettings(settings),
     ...settings.serverSettings,
+    ...preloadedLibraries(settings),
     password_encryption: "scram-sha-256",
     listen_addresses: "*",
-    hba_file: serverFiles.hba,
-    ident_file: serverFiles.ident,
+    hba_file: files.hba,
+    ident_file: files.ident,
     ...(settings.tls
       ? {
           ssl: "on",
           ssl_min_protocol_version: settings.serverSettings.ssl_min_protocol_version ?? "TLSv1.2",
-          ssl_cert_file: serverFiles.certificate,
-          ssl_key_file: serverFiles.key,
+          ssl_cert_file: files.certificate,
+          ssl_key_file: files.key,
         }
       : { ssl: "off" }),
   };
+}
+
+/**
+ * The parameters on the server's command line, which a new container alone changes. In a persistent environment, those
+ * that only a restart changes; the others come into the running server.
+ */
+export function startParameters(settings: Settings): Record<string, string> {
+  const parameters = serverParameters(settings);
+  const folder = configurationFolder(settings);
+  if (folder === undefined) return parameters;
+  const { restart } = divideParameters(parameters, settings.majorVersion);
+  return { ...restart, config_file: serverFiles(folder).configuration };
 }
 
 /** The server's command line. Sorted, so that the order of the settings is no difference. */

@@ -15,9 +15,15 @@ export interface Profile {
   /** sslmode that DB_SOURCE names. */
   readonly sslMode: "disable" | "require";
   readonly healthCheck: HealthCheck;
+  readonly monitoring: Monitoring;
+  readonly logging: Logging;
   /** Seconds that a stopping server gets to end its sessions and write its checkpoint before it is killed. */
   readonly stopTimeout: number;
 }
+
+/** How much of monitoring there is; each has what those before it have. */
+export const monitoringLevels = ["none", "exporter", "prometheus", "grafana"] as const;
+export type Monitoring = (typeof monitoringLevels)[number];
 
 /** Docker's health check. Durations are in seconds. */
 export interface HealthCheck {
@@ -25,6 +31,22 @@ export interface HealthCheck {
   readonly timeout: number;
   readonly retries: number;
   readonly startPeriod: number;
+}
+
+/** What the server writes to its log beside errors. */
+export interface Logging {
+  /** Statements that define something, with who ran them. */
+  readonly ddl: boolean;
+  /** Statements that took longer; a time with its unit. Undefined: none. */
+  readonly slowStatements: string | undefined;
+  /** Sessions that wait for a lock for longer than deadlock_timeout (a second). */
+  readonly lockWaits: boolean;
+  /** Every connection and its end. */
+  readonly connections: boolean;
+  /** Temporary files of this size and more; undefined: none. */
+  readonly temporaryFiles: string | undefined;
+  /** Classes of statements that pgaudit logs; empty: pgaudit is not loaded. */
+  readonly audit: readonly string[];
 }
 
 export const profiles: Record<ProfileName, Profile> = {
@@ -38,6 +60,16 @@ export const profiles: Record<ProfileName, Profile> = {
     sslMode: "require",
     // A restart after a crash replays WAL first: being slow to start is no failure.
     healthCheck: { interval: 5, timeout: 5, retries: 3, startPeriod: 300 },
+    monitoring: "exporter",
+    logging: {
+      ddl: true,
+      slowStatements: "1s",
+      lockWaits: true,
+      // The health check alone would write three lines every five seconds.
+      connections: false,
+      temporaryFiles: "10MB",
+      audit: [],
+    },
     stopTimeout: 120,
   },
   development: {
@@ -49,6 +81,15 @@ export const profiles: Record<ProfileName, Profile> = {
     tls: false,
     sslMode: "disable",
     healthCheck: { interval: 1, timeout: 5, retries: 30, startPeriod: 60 },
+    monitoring: "none",
+    logging: {
+      ddl: false,
+      slowStatements: undefined,
+      lockWaits: false,
+      connections: false,
+      temporaryFiles: undefined,
+      audit: [],
+    },
     stopTimeout: 10,
   },
 };

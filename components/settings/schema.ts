@@ -1,6 +1,9 @@
 import { z } from "zod";
 import { isImageReference, supportedMajorVersions } from "./image.ts";
+import { monitoringImages, prometheusLimits } from "./monitoring-defaults.ts";
+import { monitoringLevels } from "./profiles.ts";
 import { rcloneConfigMistake } from "./rclone-config.ts";
+import { parseTimeWindow, timeWindowExample } from "./time-window.ts";
 import { ageExample, durationExample, parseAge, parseDuration, parseSize } from "./units.ts";
 
 /** One setting: how its value is checked, and what people are told about it (README, Pulumi.yaml, errors). */
@@ -118,6 +121,21 @@ const serverSettings = z.record(
   ]),
 );
 
+/** What can be rotated. */
+export const rotatedKeys = [
+  "app",
+  "migrator",
+  "readonly",
+  "monitor",
+  "backup",
+  "superuser",
+  "authority",
+] as const;
+const generation = z.int().min(1).max(1_000_000).optional();
+
+/** Classes of pgaudit.log (pgaudit's README, «Settings»). */
+const auditClasses = ["read", "write", "function", "role", "ddl", "misc", "misc_set", "all"] as const;
+
 const extension = z.union([
   z.string().min(1),
   z.strictObject({
@@ -210,8 +228,11 @@ export const settingKeys = {
       .min(8)
       .max(512)
       // biome-ignore lint/suspicious/noControlCharactersInRegex: the image reads the password from a one-line file
-      .refine((text) => !/[\u0000-\u001f\u007f]/.test(text)),
-    expected: "8 to 512 characters without line breaks or other control characters",
+      .refine((text) => !/[\u0000-\u001f\u007f]/.test(text))
+      // A client and the server may otherwise not agree on what was typed (SASLprep, RFC 4013).
+      .refine((text) => text.normalize("NFKC") === text && !/\p{Default_Ignorable_Code_Point}/u.test(text)),
+    expected:
+      "8 to 512 characters, Unicode-normalised (NFKC), without line breaks or other control characters",
     example: "'…'",
     default: "generated",
     description: "Password of the bootstrap superuser.",
@@ -240,6 +261,25 @@ export const settingKeys = {
     default: "the bind address, or 127.0.0.1 where that is 0.0.0.0",
     description:
       "Name or address by which clients outside Docker, this program included, reach the Docker host. It is in DB_SOURCE and in the server's certificate.",
+  },
+  accessRules: {
+    // Checked rule by rule, so that a mistake names its rule: components/settings/access-rules.ts.
+    schema: z.array(z.unknown()),
+    expected: "a list of {role, database, address, method}",
+    example: "[{role: app, address: 10.1.0.0/16}]",
+    default: "production: the stack's network and the Docker host; development: whoever reaches the port",
+    description:
+      "Who may connect from where, beside the stack's own network and the Docker host. `role`: app, readonly, migrator, monitor or backup; `address`: an IP address, a range, or `network` for those two; `database`: the application's by default; `method`: `password` (default, with TLS where it is served) or `reject`. The first rule that fits decides.",
+    structured: true,
+  },
+  programNetworks: {
+    schema: z.array(z.string()),
+    expected: "a list of IP addresses and ranges",
+    example: "[10.1.2.3]",
+    default: "the Docker host",
+    description:
+      "From where `pulumi` and `./db` reach the server, where that isn't the Docker host itself: the superuser, the migrator, the monitor and the backup are let in from there.",
+    structured: true,
   },
   extensions: {
     schema: z.array(extension),
@@ -288,6 +328,18 @@ export const settingKeys = {
     description: "PostgreSQL server parameters; they win over the program's own defaults.",
     structured: true,
   },
+  restartWindow: {
+    schema: z.string().transform((text, context) => {
+      const window = parseTimeWindow(text);
+      if (window === undefined) context.addIssue("not a time of the day");
+      return window ?? z.NEVER;
+    }),
+    expected: timeWindowExample,
+    example: "'sun 02:00-04:00'",
+    default: "at any time",
+    description:
+      "When an update may restart a production server. Outside of it, `pulumi up` refuses an update that needs a restart.",
+  },
   healthCheck: {
     declared: { type: "object", default: {} },
     schema: z.strictObject({
@@ -300,6 +352,26 @@ export const settingKeys = {
     example: "{interval: 10}",
     default: "production: every 5 s; development: every second",
     description: "Docker's health check: SQL over TCP in the application's database.",
+    structured: true,
+  },
+  logging: {
+    declared: { type: "object", default: {} },
+    schema: z.strictObject({
+      ddl: z.boolean().optional(),
+      slowStatements: z.union([duration, z.literal(false)]).optional(),
+      lockWaits: z.boolean().optional(),
+      connections: z.boolean().optional(),
+      temporaryFiles: z
+        .union([z.string().refine((text) => parseSize(text) !== undefined), z.literal(false)])
+        .optional(),
+      audit: z.array(z.enum(auditClasses)).optional(),
+    }),
+    expected: `a map of ddl, lockWaits, connections (true or false), slowStatements (a time such as 500ms, or false), temporaryFiles (a size such as 10MB, or false) and audit (a list of ${auditClasses.join(", ")})`,
+    example: "{slowStatements: 500ms, connections: true}",
+    default:
+      "production: statements that define something or take a second, waits for locks, temporary files from 10MB; development: none",
+    description:
+      "What the server logs beside errors; never the values that a client binds. `audit` needs an image with pgaudit, and a restart.",
     structured: true,
   },
   initdbFolder: {
@@ -526,6 +598,61 @@ export const settingKeys = {
       "State that the data is brought to, once, in a new volume: docs/backups.md. The volume before it is kept. Removing the setting changes nothing.",
     structured: true,
   },
+  upgradeFrom: {
+    schema: z.literal(supportedMajorVersions),
+    expected: `one of ${supportedMajorVersions.join(", ")}, lower than the image's`,
+    example: "15",
+    default: "none",
+    description:
+      "Major version that the data is brought from, to the image's, once, in a new volume: docs/operations.md, «Another major version». The volume before it is kept. Removing the setting changes nothing.",
+  },
+  dataGeneration: {
+    schema: z.int().min(0).max(9999),
+    expected: "a whole number from 0 to 9999",
+    example: "0",
+    default: "the newest",
+    description:
+      "Which of its volumes the server is on: 0 for `…-data`, 1 for `…-data-1` and so on. To go back after an upgrade or a restore.",
+  },
+  certificateValidity: {
+    schema: z.string().refine((text) => (parseAge(text) ?? 0) >= 3 * 3_600_000),
+    expected: `at least three hours: ${ageExample}`,
+    example: "90d",
+    default: "`820d`",
+    description:
+      "How long the server's certificate is valid, where the program makes it. `pulumi up` renews it in the last third of that time, in the last 60 days at the most.",
+  },
+  rotation: {
+    declared: { type: "object", default: {} },
+    schema: z.strictObject(
+      Object.fromEntries(rotatedKeys.map((key) => [key, generation])) as Record<
+        (typeof rotatedKeys)[number],
+        typeof generation
+      >,
+    ),
+    expected: `a map from ${rotatedKeys.join(", ")} to whole numbers from 1`,
+    example: "{app: 2}",
+    default: "1 each",
+    description:
+      "Which password of a login, or which certificate authority, is the current one; `./db rotate` counts it up.",
+    structured: true,
+  },
+  rotationOverlap: {
+    schema: z.array(z.enum(["app", "authority"])),
+    expected: "a list of app and authority",
+    example: "[app]",
+    default: "none",
+    description:
+      "What is still taken from before its last rotation: the application's other login, the other authority. `./db rotate` adds to it, `./db rotate --finish` takes out.",
+    structured: true,
+  },
+  passwordMaxAge: {
+    schema: z.string().refine((text) => (parseAge(text) ?? 0) > 0),
+    expected: ageExample,
+    example: "90d",
+    default: "none",
+    description: "Age of a password from which on previews remind of its rotation.",
+  },
   tlsCertificate: {
     schema: pem("CERTIFICATE"),
     expected: "a PEM certificate, followed by those of its intermediate authorities",
@@ -547,6 +674,119 @@ export const settingKeys = {
     example: "< ca.crt",
     default: "made by the program",
     description: "Certificate of the authority that clients verify tlsCertificate with.",
+  },
+  exceptions: {
+    schema: z.record(z.string(), z.string().regex(/\S+\s+\S+/)),
+    expected: "a map from names of risks to reasons in words",
+    example: '{unpinnedImage: "the registry mirror has tags only"}',
+    default: "none",
+    description:
+      "Reasons for what a production environment is not to have (docs/security.md, «Guard rails»), for `profile: production`. Without one, `noBackup`, `plainTextSecret`, `weakTls` and `unsafeServerSetting` stop a preview; `noProtection` and `unpinnedImage` warn.",
+    structured: true,
+  },
+  monitoring: {
+    schema: z.enum(monitoringLevels),
+    expected: "none, exporter, prometheus or grafana",
+    example: "prometheus",
+    default: "production: exporter; development: none",
+    description:
+      "How a production environment is watched. `exporter`: containers that offer the server's and its disks' numbers to a Prometheus of yours; `prometheus`: one that gathers them and evaluates the alert rules as well; `grafana`: dashboards as well.",
+  },
+  exporterImage: {
+    schema: z.string().refine(isImageReference),
+    expected: "an image reference",
+    example: monitoringImages.exporter,
+    default: `\`${monitoringImages.exporter}\``,
+    description: "Docker image of the PostgreSQL exporter. A digest (`…@sha256:…`) pins it.",
+  },
+  exporterPort: {
+    schema: port,
+    expected: "a whole number from 1 to 65535",
+    example: "9187",
+    default: "not published",
+    description:
+      "Port of the bind address that the exporter is published on, for a Prometheus outside of the environment's network. It asks for no password.",
+  },
+  nodeExporterImage: {
+    schema: z.string().refine(isImageReference),
+    expected: "an image reference",
+    example: monitoringImages.nodeExporter,
+    default: `\`${monitoringImages.nodeExporter}\``,
+    description: "Docker image of the node exporter, which tells how full the volumes' disks are.",
+  },
+  nodeExporterPort: {
+    schema: port,
+    expected: "a whole number from 1 to 65535",
+    example: "9100",
+    default: "not published",
+    description: "The same for the node exporter.",
+  },
+  prometheusImage: {
+    schema: z.string().refine(isImageReference),
+    expected: "an image reference",
+    example: monitoringImages.prometheus,
+    default: `\`${monitoringImages.prometheus}\``,
+    description: "Docker image of Prometheus.",
+  },
+  prometheusPort: {
+    schema: port,
+    expected: "a whole number from 1 to 65535",
+    example: "9090",
+    default: "not published",
+    description: "Port of the bind address that Prometheus is published on. It asks for no password.",
+  },
+  prometheusRetention: {
+    schema: z.string().refine((text) => (parseAge(text) ?? 0) > 0),
+    expected: ageExample,
+    example: "90d",
+    default: `\`${prometheusLimits.retention}\``,
+    description: "How long Prometheus keeps what it has gathered.",
+  },
+  prometheusSize: {
+    schema: size.refine((bytes) => bytes >= 512 * 1024 ** 2),
+    expected: "a size of at least 512MB with its unit, such as 5GB",
+    example: "20GB",
+    default: `\`${prometheusLimits.size}\``,
+    description: "How large that may become on disk; the oldest goes first.",
+  },
+  alertmanager: {
+    schema: z.url({ protocol: /^https?$/ }).refine((text) => {
+      // Asked of what is no address too.
+      if (!URL.canParse(text)) return false;
+      const { hash, password, search, username } = new URL(text);
+      return hash + password + search + username === "";
+    }),
+    expected: "an http or https address without a password, such as http://alertmanager.example.com:9093",
+    example: "http://alertmanager.example.com:9093",
+    default: "none: alerts are shown, and sent to nobody",
+    description: "Alertmanager that Prometheus sends alerts to.",
+  },
+  grafanaImage: {
+    schema: z.string().refine(isImageReference),
+    expected: "an image reference",
+    example: monitoringImages.grafana,
+    default: `\`${monitoringImages.grafana}\``,
+    description: "Docker image of Grafana.",
+  },
+  grafanaPort: {
+    schema: port,
+    expected: "a whole number from 1 to 65535",
+    example: "3000",
+    default: "none: must be set with `monitoring: grafana`",
+    description: "Port of the bind address that Grafana is published on.",
+  },
+  grafanaPassword: {
+    schema: z
+      .string()
+      .min(8)
+      .max(512)
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: Grafana reads the password from a one-line file
+      .refine((text) => !/[\u0000-\u001f\u007f]/.test(text) && text.trim() === text),
+    expected: "8 to 512 characters without line breaks, other control characters or outer spaces",
+    example: "'…'",
+    default: "generated",
+    description: "Password of Grafana's user `admin`.",
+    secret: true,
   },
   keepFor: {
     schema: z.string().refine((text) => parseAge(text) !== undefined),

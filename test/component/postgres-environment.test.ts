@@ -60,12 +60,15 @@ describe("a production environment", () => {
       appName: "shop",
       port: "6432",
       memory: "1GB",
+      // monitoring.test.ts is about it.
+      monitoring: "none",
       extensions: '["citext"]',
       labels: '{"team": "payments"}',
     });
     resources = made.resources;
     app = await resolved(made.component.connections.app);
-  });
+    // What reviews migrations is loaded here for the first time.
+  }, 60_000);
 
   it("keeps its data in one named volume, and nothing in memory", () => {
     expect(named(resources, "production-data").name).toBe("postgres-environments-test-data");
@@ -98,9 +101,11 @@ describe("a production environment", () => {
   });
 
   it("puts no password into the container's environment or command line", () => {
-    const { envs, command, labels } = named(resources, "production-container");
+    const { envs, command, labels, uploads } = named(resources, "production-container");
     expect(JSON.stringify([envs, command, labels])).not.toContain("generated-password");
-    expect(envs).toContain("POSTGRES_PASSWORD_FILE=/opt/postgresql-environment/superuser-password");
+    // Not in a file either: the running server gets what it keeps in a password's place.
+    expect(JSON.stringify(uploads)).not.toContain("generated-password");
+    expect(JSON.stringify(envs)).not.toContain("POSTGRES_PASSWORD");
   });
 
   it("labels every Docker object with project, stack, role and the stack's own", () => {
@@ -196,7 +201,53 @@ describe("a production environment", () => {
     expect(check?.inputs.environment).toMatchObject({ value: { EXTENSIONS: '[{"name":"citext"}]' } });
   });
 
-  it("runs five commands, none with a value in its text, and one of them at its end only", () => {
+  it("starts with what only a restart changes, and closed to everybody outside the container", () => {
+    const { command, uploads } = named(resources, "production-container") as {
+      command: string[];
+      uploads: { file: string; content?: string }[];
+    };
+    expect(command.filter((word) => word !== "-c")).toEqual([
+      "postgres",
+      "config_file=/var/lib/postgresql/data/configuration/current/postgresql.conf",
+      "hba_file=/var/lib/postgresql/data/configuration/current/pg_hba.conf",
+      "ident_file=/var/lib/postgresql/data/configuration/current/pg_ident.conf",
+      "listen_addresses=*",
+      "max_connections=100",
+      "shared_buffers=256MB",
+    ]);
+    const rules = uploads.find(({ file }) => file.endsWith("/pg_hba.conf"))?.content;
+    expect(rules?.split("\n").filter((line) => line.startsWith("host"))).toEqual([
+      'host    all          "shop_health"  127.0.0.1/32  trust',
+    ]);
+    expect(JSON.stringify(uploads)).not.toContain("private key");
+  });
+
+  it("brings all else into the running server: shown in previews but for key and passwords", () => {
+    const command = ofType(resources, "Command").find(({ name }) => name.endsWith("-configuration"));
+    if (!command) throw new Error("nothing brings the configuration");
+    const { environment, stdin } = command.inputs as {
+      environment: { value: Record<string, string> };
+      stdin: string;
+    };
+    expect(JSON.parse(stdin)).toMatchObject({
+      parameters: { work_mem: "2MB", ssl: "on", max_connections: "100" },
+      accessRules: expect.arrayContaining(["hostssl all          all  all  scram-sha-256"]),
+      certificate: "certificate",
+    });
+    expect(stdin).not.toMatch(/private key|generated-password|SCRAM/);
+    const verifiers = JSON.parse(environment.value.PASSWORD_VERIFIERS ?? "");
+    expect(verifiers).toEqual({ postgres: expect.stringMatching(/^SCRAM-SHA-256\$4096:/) });
+    expect(JSON.stringify(environment)).not.toContain("generated-password");
+  });
+
+  it("gives the server no role's password as it is", () => {
+    const passwords = inputsOf(resources, "Role").flatMap(({ password }) => (password ? [password] : []));
+    expect(passwords).toHaveLength(5);
+    for (const password of passwords)
+      expect((password as { value: string }).value).toMatch(/^SCRAM-SHA-256\$4096:/);
+  });
+
+  it("runs six commands, none with a value in its text, and one of them at its end only", () => {
     const commands = inputsOf(resources, "Command").map(({ create, delete: onDelete }) =>
       [create ?? "nothing", onDelete ?? "nothing"].join(", then "),
     );
@@ -205,6 +256,7 @@ describe("a production environment", () => {
       "node migrator/check-extensions.ts, then nothing",
       "node migrator/main.ts, then nothing",
       "node readiness/await-healthy.ts, then nothing",
+      "node reload/main.ts, then nothing",
       "nothing, then node backup/final-backup.ts",
     ]);
   });
@@ -238,7 +290,7 @@ describe("a production environment", () => {
     const counts: Record<string, number> = {};
     for (const { type } of resources) counts[type] = (counts[type] ?? 0) + 1;
     expect(counts).toEqual({
-      "command:local:Command": 5,
+      "command:local:Command": 6,
       "docker:index/container:Container": 3,
       "docker:index/network:Network": 1,
       "docker:index/remoteImage:RemoteImage": 1,
@@ -340,7 +392,7 @@ describe("what makes a new container", () => {
   });
 
   it("is not another extension in production", async () => {
-    const base = { profile: "production", appName: "shop" };
+    const base = { profile: "production", appName: "shop", monitoring: "none" };
     expect(await label("p1", base)).toBe(await label("p2", { ...base, extensions: '["citext"]' }));
   });
 });
@@ -376,6 +428,7 @@ describe("the migrator", () => {
       "DB_SOURCE",
       "DB_SSLROOTCERT_PEM",
       "MIGRATIONS_DIR",
+      "MIGRATIONS_MONITOR",
       "MIGRATIONS_OWNER",
       "MIGRATIONS_SCHEMA",
       "NODE_COMPILE_CACHE",
@@ -518,7 +571,11 @@ describe("backups", () => {
   });
 
   it("change nothing of the server, its roles and commands where they are off", async () => {
-    const { resources } = await environment("off", { ...production, backups: "false" });
+    const { resources } = await environment("off", {
+      ...production,
+      backups: "false",
+      exceptions: '{"noBackup": "a copy of another system"}',
+    });
     expect(resources.filter(({ name }) => /backups|drill|restore/.test(name))).toEqual([]);
     expect(JSON.stringify(theOnly(resources, "Container").command)).not.toMatch(/slot|summarize/);
   });

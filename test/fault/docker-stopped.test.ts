@@ -109,14 +109,14 @@ describe("where Docker is stopped in the middle of up", () => {
   });
 
   it("while the container is being replaced, the next up ends well too", async () => {
-    await stack.set({ serverSettings: { work_mem: "9MB" } });
+    await stack.set({ serverSettings: { max_connections: 60 } });
     const finished = await upInterrupted(/postgres-ready (?:updat|creat)ing/, () => engine.stop());
     expect(finished.code).not.toBe(0);
     expect(hasStackTrace(finished.output)).toBe(false);
     await engine.start();
     succeeded(await stack.up());
     expect(await value(outputs.DB_SOURCE, "SELECT count(*) FROM customer")).toBe("100");
-    expect(await value(outputs.DB_SOURCE, "SHOW work_mem")).toBe("9MB");
+    expect(await value(outputs.DB_SOURCE, "SHOW max_connections")).toBe("60");
     succeeded(await stack.preview("--expect-no-changes"));
   });
 });

@@ -813,3 +813,47 @@ describe("the example init script", () => {
 function settingsOf(database: TestDatabase): ConnectionSettings {
   return parseConnection(database.environment.DB_SOURCE ?? "", { applicationName: "test" });
 }
+
+describe("how the last run went", () => {
+  const runOf = async (database: TestDatabase, as?: string) =>
+    (await database.query("SELECT pending, failed FROM migrations.run", as)).rows;
+
+  it("can be read by the role that is named for it, and nothing else of the record can", async () => {
+    const database = await makeDatabase();
+    const monitor = { MIGRATIONS_MONITOR: database.application };
+    write("0001_one", "SELECT 1;");
+    write("0002_two", "SELECT 1 / 0;");
+    write("0003_three", "SELECT 1;");
+    expect((await runMigrator(database, monitor)).code).toBe(1);
+    expect(await runOf(database, database.application)).toEqual([{ pending: 2, failed: true }]);
+    await expect(database.query("SELECT FROM migrations.applied", database.application)).rejects.toThrow(
+      /permission denied/,
+    );
+
+    write("0002_two", "SELECT 1;");
+    expect((await runMigrator(database, monitor)).code).toBe(0);
+    expect(await runOf(database, database.application)).toEqual([{ pending: 0, failed: false }]);
+
+    // A run by hand is known too.
+    write("0004_four", "SELECT 1 / 0;");
+    expect((await runMigrator(database)).code).toBe(1);
+    expect(await runOf(database)).toEqual([{ pending: 1, failed: true }]);
+    expect((await runMigrator(database, { MIGRATIONS_TARGET: "3" })).code).toBe(0);
+    expect(await runOf(database)).toEqual([{ pending: 0, failed: false }]);
+  });
+
+  it("is not kept where no role is named", async () => {
+    const database = await makeDatabase();
+    write("0001_one", "SELECT 1;");
+    expect((await runMigrator(database)).code).toBe(0);
+    await expect(runOf(database)).rejects.toThrow(/does not exist/);
+  });
+
+  it("fails with what is missing where the role is not there", async () => {
+    const database = await makeDatabase();
+    write("0001_one", "SELECT 1;");
+    const { code, stderr } = await runMigrator(database, { MIGRATIONS_MONITOR: "nobody_here" });
+    expect(code).toBe(1);
+    expect(stderr).toContain('the role "nobody_here" must exist');
+  });
+});

@@ -2,8 +2,9 @@ import { execFile } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { docker, stackObjects } from "../support/docker.ts";
+import { containerLog, docker, stackObjects } from "../support/docker.ts";
 import { freePort, type Outputs, succeeded, TestProject, TestStack } from "../support/project.ts";
+import { exposed, generatedSecrets } from "../support/secrets.ts";
 import { open, query, value } from "../support/sql.ts";
 
 // The procedures of docs/operations.md that no other test performs, in an environment's order of life. It is on
@@ -37,6 +38,12 @@ describe("a production environment on PostgreSQL 15", () => {
     outputs = await stack.outputs();
     expect(await value(app(), "SHOW server_version")).toMatch(/^15\./);
     await query(app(), "INSERT INTO customer (email, full_name) VALUES ('ann@example.com', 'Ann')");
+  });
+
+  it("logs how its roles were made, and no password", async () => {
+    const log = await containerLog(outputs.containerName);
+    expect(log).toMatch(/statement: CREATE ROLE "shop_app_a" .*PASSWORD 'SCRAM-SHA-256\$/);
+    expect(exposed(generatedSecrets(await stack.deployment("--show-secrets")), log)).toEqual([]);
   });
 });
 

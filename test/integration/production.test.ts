@@ -118,7 +118,7 @@ describe("a first up", () => {
   });
 
   it("shows no password and no key in its log, in the process list or in the container's log", async () => {
-    expect(secrets).toHaveLength(8);
+    expect(secrets).toHaveLength(9);
     expect(processes).toContain("node migrator/main.ts");
     expect(exposed(secrets, processes)).toEqual([]);
     expect(exposed(secrets, log)).toEqual([]);
@@ -149,8 +149,11 @@ describe("a first up", () => {
     expect([...new Set(open)].sort()).toEqual([
       "docker:index/container:Container",
       "docker:index/remoteImage:RemoteImage",
+      "random:index/randomPassword:RandomPassword",
       "tls:index/certRequest:CertRequest",
       "tls:index/locallySignedCert:LocallySignedCert",
+      "tls:index/privateKey:PrivateKey",
+      "tls:index/selfSignedCert:SelfSignedCert",
     ]);
     const inside = resources.filter(({ type }) => type.startsWith("postgresql:"));
     expect(inside.length).toBeGreaterThan(20);
@@ -241,6 +244,7 @@ describe("a connection", () => {
     expect(rules).toEqual([
       ["host", "reject"],
       ["hostnossl", "reject"],
+      ["hostssl", "scram-sha-256"],
       ["hostssl", "scram-sha-256"],
       ["hostssl", "scram-sha-256"],
     ]);

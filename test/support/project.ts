@@ -24,8 +24,8 @@ const namespace = "postgres-environments";
 /** What a checkout has, as far as Pulumi and `./db` need it. */
 export const copied: readonly string[] = [
   ...["Pulumi.yaml", "package.json", "index.ts", "components", "readiness", "migrator", "migrations"],
-  ...["initdb", "cli", "catalogue", "rehearsal", "review"],
-  ...["reset", "seeds", "testing", "backup"],
+  ...["initdb", "cli", "catalogue", "rehearsal", "review", "verification"],
+  ...["reset", "seeds", "testing", "backup", "reload", "upgrade"],
 ];
 const linked = ["node_modules", "airgap", ".airgap"];
 
@@ -125,7 +125,15 @@ export class TestProject {
     this.stacks.push(name);
     const stack = new TestStack(this, name, options.passphrase ?? "");
     succeeded(await this.pulumi(["stack", "init", name], { passphrase: stack.passphrase }));
-    await stack.set({ labels: { [testLabel]: testRun }, ...options.settings });
+    const { settings = {} } = options;
+    await stack.set({
+      labels: { [testLabel]: testRun },
+      // Two more containers in each `up`, that few tests are about.
+      ...(kind === "production" ? { monitoring: "none" } : {}),
+      // Production asks for a reason.
+      ...(settings.backups === false ? { exceptions: { noBackup: "a test of other things" } } : {}),
+      ...settings,
+    });
     return stack;
   }
 

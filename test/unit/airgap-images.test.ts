@@ -13,6 +13,14 @@ describe("a stand-in image", () => {
     expect(standInFor(name)).toEqual({ name, program: "postgres", major, suite });
   });
 
+  it.each([
+    ["quay.io/prometheuscommunity/postgres-exporter:v0.19.1", "postgres-exporter"],
+    ["quay.io/prometheus/node-exporter:v1.9.1", "node-exporter"],
+    ["quay.io/prometheus/prometheus:v3.5.3", "prometheus"],
+  ])("for %s has Debian's %s", (name, program) => {
+    expect(standInFor(name)).toEqual({ name, program, major: "", suite: "trixie" });
+  });
+
   it.each(["rclone/rclone:1.75.0", "docker.io/rclone/rclone:1.75"])("for %s has Debian's rclone", (name) => {
     expect(standInFor(name)).toEqual({ name, program: "rclone", major: "", suite: "trixie" });
   });
@@ -26,6 +34,9 @@ describe("a stand-in image", () => {
     "postgres:17-trixie@sha256:0123",
     "registry.test/postgres:17-trixie",
     "postgis/postgis:17",
+    "quay.io/prometheus/prometheus:latest",
+    "quay.io/prometheus/alertmanager:v0.28.0",
+    "grafana/grafana:12.4.2",
     "rclone/rclone:latest",
     "example/rclone:1.75.0",
   ])("is not made for %s", (name) => {

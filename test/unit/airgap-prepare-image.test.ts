@@ -141,4 +141,10 @@ describe("an image that is needed", () => {
     });
     expect(await calls()).toEqual(["pull"]);
   });
+
+  it("is refused for Grafana with what to use in its place", async () => {
+    await expect(prepareImage(log, "grafana/grafana:12.4.2", found)).rejects.toMatchObject({
+      next: expect.stringContaining("use monitoring prometheus here"),
+    });
+  });
 });

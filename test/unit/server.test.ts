@@ -72,7 +72,7 @@ describe("server settings", () => {
   it("serve TLS in production and not in development", () => {
     expect(serverParameters(settings({ profile: "production" }))).toMatchObject({
       ssl: "on",
-      ssl_cert_file: "/run/postgresql-environment/server.crt",
+      ssl_cert_file: "/var/lib/postgresql/data/configuration/current/server.crt",
     });
     expect(serverParameters(settings({ profile: "development" })).ssl).toBe("off");
   });
@@ -87,66 +87,135 @@ describe("data paths", () => {
     [15, "/var/lib/postgresql/data", "/var/lib/postgresql/data/pgdata"],
     [17, "/var/lib/postgresql/data", "/var/lib/postgresql/data/pgdata"],
     [18, "/var/lib/postgresql", "/var/lib/postgresql/18/docker"],
-  ])("of PostgreSQL %s are %s and %s", (major, mount, dataDirectory) => {
-    expect(dataPaths(major)).toEqual({ mount, dataDirectory });
+  ])("of PostgreSQL %s are %s and %s, with the configuration beside", (major, mount, dataDirectory) => {
+    expect(dataPaths(major)).toEqual({ mount, dataDirectory, configuration: `${mount}/configuration` });
   });
 });
 
 describe("access rules", () => {
-  it("take TLS connections with a password only, where TLS is served", () => {
+  const lines = (values: Record<string, string>) =>
+    hostBasedAuthentication(settings({ appName: "shop", ...values }))
+      .trim()
+      .split("\n");
+  const fromNetwork = (values: Record<string, string>) =>
+    lines(values).filter((line) => !/^local|^#|health|hostnossl/.test(line));
+
+  it("of production take TLS connections with a password only, from the stack's network and the Docker host", () => {
     expect(
-      hostBasedAuthentication({ appName: "shop", superuserName: "postgres", tls: true }),
+      hostBasedAuthentication(settings({ profile: "production", appName: "shop" })),
     ).toMatchInlineSnapshot(`
-      "# Made by the program at every start; changes here are lost.
+      "# Made by the program; changes here are lost.
       local   all          "postgres"  peer map=superuser
       local   all          all  scram-sha-256
       host    all          "shop_health"  127.0.0.1/32  trust
       host    all          "shop_health"  all  reject
       hostnossl all        all  all  reject
-      hostssl all          all  all  scram-sha-256
-      hostssl replication  all  all  scram-sha-256
+      hostssl all          "postgres","shop_migrator","shop_monitor","shop_backup"  samenet  scram-sha-256
+      hostssl replication  "shop_backup"  samenet  scram-sha-256
+      hostssl all          all  samenet  scram-sha-256
       "
     `);
   });
 
+  it("of development are open to whoever reaches the port, until there is a rule", () => {
+    expect(fromNetwork({ profile: "development" })).toMatchInlineSnapshot(`
+      [
+        "host all          all  all  scram-sha-256",
+        "host replication  all  all  scram-sha-256",
+      ]
+    `);
+    const accessRules = '[{"role": "app", "address": "10.1.2.3"}]';
+    expect(fromNetwork({ profile: "development", accessRules })).toMatchInlineSnapshot(`
+      [
+        "host all          "postgres","shop_migrator","shop_monitor","shop_backup"  samenet  scram-sha-256",
+        "host replication  "shop_backup"  samenet  scram-sha-256",
+        "host "shop"  "shop_app_a","shop_app_b"  10.1.2.3/32  scram-sha-256",
+        "host all          all  samenet  scram-sha-256",
+      ]
+    `);
+  });
+
+  it("of the settings come in their order, after the program's own logins and before all others", () => {
+    expect(
+      fromNetwork({
+        profile: "production",
+        bindAddress: "10.1.0.5",
+        programNetworks: '["10.9.0.0/24", "fd00::1"]',
+        accessRules: JSON.stringify([
+          { role: "readonly", address: "10.1.2.0/24", method: "reject" },
+          { role: "readonly", address: "10.1.0.0/16" },
+          { role: "app", address: "fd00:1::/32" },
+          { role: "backup", address: "10.1.0.7" },
+          { role: "app", address: "network", database: "postgres", method: "reject" },
+        ]),
+      }),
+    ).toMatchInlineSnapshot(`
+      [
+        "hostssl all          "postgres","shop_migrator","shop_monitor","shop_backup"  samenet  scram-sha-256",
+        "hostssl replication  "shop_backup"  samenet  scram-sha-256",
+        "hostssl all          "postgres","shop_migrator","shop_monitor","shop_backup"  10.1.0.5/32  scram-sha-256",
+        "hostssl replication  "shop_backup"  10.1.0.5/32  scram-sha-256",
+        "hostssl all          "postgres","shop_migrator","shop_monitor","shop_backup"  10.9.0.0/24  scram-sha-256",
+        "hostssl replication  "shop_backup"  10.9.0.0/24  scram-sha-256",
+        "hostssl all          "postgres","shop_migrator","shop_monitor","shop_backup"  fd00::1/128  scram-sha-256",
+        "hostssl replication  "shop_backup"  fd00::1/128  scram-sha-256",
+        "hostssl "shop"  "shop_reader"  10.1.2.0/24  reject",
+        "hostssl "shop"  "shop_reader"  10.1.0.0/16  scram-sha-256",
+        "hostssl "shop"  "shop_app_a","shop_app_b"  fd00:1::/32  scram-sha-256",
+        "hostssl "shop"  "shop_backup"  10.1.0.7/32  scram-sha-256",
+        "hostssl replication  "shop_backup"  10.1.0.7/32  scram-sha-256",
+        "hostssl "postgres"  "shop_app_a","shop_app_b"  samenet  reject",
+        "hostssl all          all  samenet  scram-sha-256",
+      ]
+    `);
+  });
+
+  it("let the program in from the host's own addresses", () => {
+    const rules = '[{"role": "app", "address": "0.0.0.0/0"}]';
+    const own = fromNetwork({
+      profile: "production",
+      bindAddress: "0.0.0.0",
+      host: "192.0.2.7",
+      accessRules: rules,
+    }).filter((line) => line.includes('"postgres"'));
+    expect(own.map((line) => line.split("  ").at(-2))).toEqual(["samenet", "192.0.2.7/32"]);
+  });
+
   it("never ask for less than a password from the network, without TLS either", () => {
-    const rules = hostBasedAuthentication({ appName: "shop", superuserName: "postgres", tls: false });
-    const open = rules.split("\n").filter((line) => /trust|peer/.test(line));
-    expect(open).toEqual([
+    expect(lines({ profile: "development" }).filter((line) => /trust|peer/.test(line))).toEqual([
       'local   all          "postgres"  peer map=superuser',
       'host    all          "shop_health"  127.0.0.1/32  trust',
     ]);
   });
 
   it("quote names, so that none is taken for a keyword or a pattern", () => {
-    expect(hostBasedAuthentication({ appName: 'a"b', superuserName: "all", tls: false })).toContain(
-      '"a""b_health"',
+    const text = hostBasedAuthentication(
+      settings({
+        profile: "production",
+        appName: 'a"b',
+        superuserName: "all",
+        accessRules: '[{"role": "app", "database": "all", "address": "10.1.2.3"}]',
+      }),
     );
+    expect(text).toContain('"a""b_health"');
+    expect(text).toContain('hostssl "all"  "a""b_app_a","a""b_app_b"  10.1.2.3/32  scram-sha-256');
     expect(identityMap("all")).toBe('superuser root "all"\nsuperuser postgres "all"\n');
   });
 });
 
 describe("bootstrap SQL", () => {
-  const sql = bootstrapSql({
-    superuserName: "po'st",
-    superuserPassword: "it's \\ 100%",
-    roles: roleNames('sh"op'),
-    majorVersion: 17,
-    passwords: { app: "it's" },
-  });
+  const sql = bootstrapSql({ superuserName: "postgres", roles: roleNames('sh"op'), majorVersion: 17 });
 
   it("has one statement a line, as single-user mode reads it", () => {
     for (const line of sql.trimEnd().split("\n")) expect(line).toMatch(/^(ALTER|GRANT|DO) .*;$/);
   });
 
-  it("quotes names and passwords", () => {
-    expect(sql).toContain(`ALTER ROLE "po'st" PASSWORD  E'it''s \\\\ 100%';`);
+  it("quotes names", () => {
     expect(sql).toContain('"sh""op_health"');
-    expect(sql).toContain(`rolname = ''app''`);
   });
 
   it("reserves a connection for the health check where PostgreSQL can", () => {
-    const options = { superuserName: "a", superuserPassword: "b", roles: roleNames("c"), passwords: {} };
+    const options = { superuserName: "postgres", roles: roleNames("c") };
     expect(bootstrapSql({ ...options, majorVersion: 16 })).toContain("pg_use_reserved_connections");
     expect(bootstrapSql({ ...options, majorVersion: 15 })).not.toContain("pg_use_reserved_connections");
   });

@@ -103,7 +103,8 @@ describe("values", () => {
     ["::", "::1"],
     ["192.0.2.7", "192.0.2.7"],
   ])("reaches a port that is bound to %s at %s", (bindAddress, host) => {
-    expect(accepted({ profile: "production", bindAddress }).host).toBe(host);
+    const accessRules = '[{"role": "app", "address": "10.0.0.0/8"}]';
+    expect(accepted({ profile: "production", bindAddress, accessRules }).host).toBe(host);
   });
 
   it("takes names that only quoting makes safe", () => {
@@ -206,12 +207,141 @@ describe("mistakes", () => {
     expect(refused(values)).toEqual([expect.stringMatching(message)]);
   });
 
+  it("name the access rule that they are in, and what is wrong with it", () => {
+    const accessRules = JSON.stringify([
+      { role: "app", address: "10.1.0.0/16" },
+      { role: "apps", address: "10.1.0.0/16" },
+      { role: "app" },
+      { role: "app", address: "db.example.com" },
+      { role: "app", address: "10.1.2.3/16" },
+      { role: "app", address: "fd00::/129" },
+      { role: "app", address: "10.1.0.0/16", method: "trust" },
+      { role: "app", address: "10.1.0.0/16", method: "reject" },
+      { role: "monitor", address: "network", method: "reject" },
+      { role: "app", address: "fd00::1/64", user: "x" },
+      { role: "app", address: "0.0.0.0/0", database: 'a"' },
+      "app",
+    ]);
+    expect(
+      refused({ profile: "production", accessRules, programNetworks: '["10.1.2.3/8"]' }),
+    ).toMatchInlineSnapshot(`
+      [
+        "accessRules: rule 2, {"role":"apps","address":"10.1.0.0/16"}, has no role that there is, expected app, readonly, migrator, monitor, backup. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 3, {"role":"app"}, has no address, expected network, an IP address, or a range such as 10.1.0.0/16. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 4, {"role":"app","address":"db.example.com"}, has an address that is neither an IP address nor a range, expected network, an IP address, or a range such as 10.1.0.0/16. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 5, {"role":"app","address":"10.1.2.3/16"}, has an address that has more bits than its prefix of 16, expected network, an IP address, or a range such as 10.1.0.0/16. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 6, {"role":"app","address":"fd00::/129"}, has an address that has a prefix above 128, expected network, an IP address, or a range such as 10.1.0.0/16. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 7, {"role":"app","address":"10.1.0.0/16","method":"trust"}, has a method other than password and reject. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 8, {"role":"app","address":"10.1.0.0/16","method":"reject"}, is about the same as rule 1, which decides. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 9, {"role":"monitor","address":"network","method":"reject"}, would have no effect: from there, this login is let in before any rule is looked at. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 10, {"role":"app","address":"fd00::1/64","user":"x"}, has the key user, expected role, database, address, method. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 11, {"role":"app","address":"0.0.0.0/0","database":"a\\""}, has a database that is no plain name. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "accessRules: rule 12, "app", is no map of role, database, address, method. Fix: correct it in the stack's file, for example accessRules: [{role: app, address: 10.1.0.0/16}]",
+        "programNetworks: "10.1.2.3/8" has more bits than its prefix of 8, expected IP addresses, or ranges such as 10.1.0.0/16. Fix: correct it in the stack's file, for example programNetworks: [10.1.2.3]",
+      ]
+    `);
+  });
+
+  it("are a port on other addresses than loopback where nobody is let in, or the program might not be", () => {
+    expect(refused({ profile: "production", bindAddress: "0.0.0.0" })).toMatchInlineSnapshot(`
+      [
+        "bindAddress: publishes the port on 0.0.0.0, and accessRules lets nobody in from another machine. Fix: add accessRules for those who are to come from there, or run: pulumi config rm bindAddress",
+      ]
+    `);
+    const accessRules = '[{"role": "app", "address": "10.0.0.0/8"}]';
+    const open = { profile: "production", bindAddress: "0.0.0.0", accessRules };
+    expect(refused({ ...open, host: "db.example.com" })).toMatchInlineSnapshot(`
+      [
+        "programNetworks: is not set, and from which address db.example.com is reached by this program can't be told. Fix: pulumi config set --path 'programNetworks[0]' followed by the Docker host's own address, or by that of the machine that runs Pulumi",
+      ]
+    `);
+    expect(
+      accepted({ ...open, host: "db.example.com", programNetworks: '["10.1.2.3"]' }).programNetworks,
+    ).toEqual(["10.1.2.3/32"]);
+    expect(accepted({ profile: "development", bindAddress: "0.0.0.0" }).accessRules).toEqual([]);
+  });
+
   it("ask for certificate, key and authority together", () => {
     const pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
     expect(refused({ profile: "production", tlsCertificate: pem })).toEqual([
       expect.stringContaining("needs tlsCertificate, tlsKey and tlsCa together"),
     ]);
     expect(refused({ profile: "development", tlsCa: pem })).toEqual([expect.stringContaining("no effect")]);
+  });
+});
+
+describe("monitoring", () => {
+  it("is an exporter in production, and nothing in development", () => {
+    const { monitoring } = accepted({ profile: "production" });
+    expect(monitoring).toMatchObject({
+      exporter: { port: undefined },
+      nodeExporter: { port: undefined },
+      prometheus: undefined,
+      grafana: undefined,
+    });
+    expect(accepted({ profile: "development" }).monitoring).toBeUndefined();
+    expect(accepted({ profile: "production", monitoring: "none" }).monitoring).toBeUndefined();
+  });
+
+  it("has of each level what the levels before it have", () => {
+    const { monitoring } = accepted({
+      profile: "production",
+      monitoring: "grafana",
+      grafanaPort: "3000",
+      prometheusRetention: "7d",
+      prometheusSize: "1GB",
+      exporterImage: `example.com/exporter@sha256:${"a".repeat(64)}`,
+    });
+    expect(monitoring).toMatchObject({
+      exporter: { image: `example.com/exporter@sha256:${"a".repeat(64)}` },
+      prometheus: { retention: 7 * 86_400, size: 1024 ** 3, alertmanager: undefined },
+      grafana: { port: 3000, password: undefined },
+    });
+  });
+
+  it("refuses what its level makes no use of, ports that are taken, and dashboards that nobody could open", () => {
+    expect(
+      refused({
+        profile: "production",
+        prometheusPort: "9090",
+        alertmanager: "http://alerts:9093",
+        exporterPort: "5432",
+      }),
+    ).toMatchInlineSnapshot(`
+      [
+        "prometheusPort: has no effect with monitoring exporter, expected prometheus or more. Fix: pulumi config set monitoring prometheus, or pulumi config rm prometheusPort",
+        "alertmanager: has no effect with monitoring exporter, expected prometheus or more. Fix: pulumi config set monitoring prometheus, or pulumi config rm alertmanager",
+        "exporterPort: is 5432, which port is too. Fix: choose another port for one of them",
+      ]
+    `);
+    expect(refused({ profile: "production", monitoring: "grafana" })).toMatchInlineSnapshot(`
+      [
+        "grafanaPort: is not set, so that nobody could open the dashboards of monitoring grafana. Fix: pulumi config set grafanaPort 3000",
+      ]
+    `);
+    expect(refused({ profile: "development", monitoring: "exporter" })).toMatchInlineSnapshot(`
+      [
+        "monitoring: has no effect with profile development, which nobody watches. Fix: pulumi config rm monitoring",
+      ]
+    `);
+  });
+
+  it.each([
+    [{ monitoring: "all" }, /monitoring: got/],
+    [{ monitoring: "prometheus", prometheusRetention: "0" }, /prometheusRetention: got/],
+    [{ monitoring: "prometheus", prometheusSize: "1MB" }, /prometheusSize: got/],
+    [{ monitoring: "prometheus", alertmanager: "http://:9093" }, /alertmanager: got/],
+    [{ monitoring: "prometheus", alertmanager: "alerts:9093" }, /alertmanager: got/],
+    [{ monitoring: "prometheus", alertmanager: "http://user:secret@alerts" }, /alertmanager: got/],
+    [
+      { monitoring: "grafana", grafanaPort: "3000", grafanaPassword: "plain text" },
+      /grafanaPassword: is in plain text/,
+    ],
+    [{ exporterImage: "no image" }, /exporterImage: got/],
+    [{ nodeExporterImage: "no image" }, /nodeExporterImage: got/],
+    [{ nodeExporterPort: "0" }, /nodeExporterPort: got/],
+  ])("is refused with %j", (values, message) => {
+    expect(refused({ profile: "production", ...values })).toEqual([expect.stringMatching(message)]);
   });
 });
 
@@ -277,7 +407,8 @@ describe("Pulumi.yaml", () => {
 describe("backups", () => {
   it("are made in production, with these defaults, and not in development", () => {
     expect(accepted({ profile: "development" }).backup).toBeUndefined();
-    expect(accepted({ profile: "production", backups: "false" }).backup).toBeUndefined();
+    const exceptions = '{"noBackup": "a copy of another system"}';
+    expect(accepted({ profile: "production", backups: "false", exceptions }).backup).toBeUndefined();
     expect(accepted({ profile: "production" }).backup).toEqual({
       folder: undefined,
       every: 86_400,
@@ -339,8 +470,8 @@ describe("backups", () => {
     [{ restore: '{"time": "2026-11-25 12:00:00"}' }],
     [{ restore: '{"time": "2026-13-25T12:00:00Z"}' }],
     [{ restore: '{"latest": true, "form": "copy"}' }],
-    [{ backups: "false", backupEvery: "1d" }],
-    [{ backups: "false", restore: '{"latest": true}' }],
+    [{ backups: "false", exceptions: '{"noBackup": "a copy"}', backupEvery: "1d" }],
+    [{ backups: "false", exceptions: '{"noBackup": "a copy"}', restore: '{"latest": true}' }],
     [{ restore: '{"latest": true, "maskingFile": "masking.sql"}' }],
     [{ restore: '{"latest": true}', adoptVolume: "true" }],
     [{ profile: "development", backups: "true", drillEvery: "1d" }],
