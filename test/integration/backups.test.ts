@@ -54,14 +54,13 @@ async function addCustomers(...emails: string[]): Promise<void> {
   }
 }
 
-/** The server's clock, in a form that the setting takes. */
+/** The server's clock, in a form that the setting takes, and that YAML leaves as it is. */
 async function now(): Promise<string> {
-  return String(
-    await value(
-      source,
-      `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`,
-    ),
+  const text = await value(
+    source,
+    `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`,
   );
+  return String(text).replace(/\.?0*Z$/, "Z");
 }
 
 async function dataVolume(): Promise<string | undefined> {
