@@ -111,7 +111,10 @@ it("is all that a new host needs, with the stack's file and the key", async () =
     name,
     settings: { ...settings, restore: { from: "copy", latest: true } },
   });
-  await stack.setByPulumi({ backupCopyConfig: config, backupCopyKey: outputs.backupCopyKey }, { secret: true });
+  await stack.setByPulumi(
+    { backupCopyConfig: config, backupCopyKey: outputs.backupCopyKey },
+    { secret: true },
+  );
   const printed = succeeded(await stack.up());
   expect(printed).toContain("from the copy off the host");
   const restored = await stack.outputs();
