@@ -14,51 +14,49 @@ export async function show(command: "check" | "list", stack: string, options: Js
   process.exitCode = await attach("docker", args, { output: "stdout" });
 }
 
+/** The JSON is the new backup's entry in the list. */
 export async function now(stack: string, options: JsonOption & { readonly full?: true }): Promise<void> {
-  await work(stack, "backup", ["now", ...(options.full ? ["--full"] : [])], options, ({ backups }) =>
-    newest(backups),
-  );
+  const container = await findBackupContainer(stack, "backup");
+  const args = ["now", ...(options.full ? ["--full"] : [])];
+  if (!options.json) return await work(container, args);
+  await work(container, args, "stderr");
+  if (process.exitCode) return;
+  const made = (await readBackups(container)).toSorted((a, b) => (a.id < b.id ? -1 : 1)).at(-1);
+  process.stdout.write(`${JSON.stringify(made ?? null, null, 2)}\n`);
 }
 
 export async function verify(stack: string, id: string | undefined, options: JsonOption): Promise<void> {
-  await work(stack, "backup", ["verify", ...(id === undefined ? [] : [id])], options, () => ({ ok: true }));
+  const container = await findBackupContainer(stack, "backup");
+  await work(container, ["verify", ...(id === undefined ? [] : [id]), ...jsonArgument(options)]);
 }
 
 export async function drill(stack: string, options: JsonOption): Promise<void> {
-  await work(stack, "drill", ["drill", "--now"], options, ({ lastDrill }) => lastDrill);
+  const container = await findBackupContainer(stack, "drill");
+  await work(container, ["drill", "--now", ...jsonArgument(options)]);
 }
 
-/** What `pgbackup list --json` has, as far as it is handed on. */
-interface Listing {
-  readonly backups?: readonly unknown[];
-  readonly lastDrill?: unknown;
+function jsonArgument({ json }: JsonOption): string[] {
+  return json ? ["--json"] : [];
 }
 
-/** Work that takes its time: its progress is shown, on standard error where the result is wanted as JSON. */
+/**
+ * Work that takes its time, and shows its progress. Asked for JSON, the program in the container prints that alone to
+ * its standard output.
+ */
 async function work(
-  stack: string,
-  role: "backup" | "drill",
+  container: string,
   args: readonly string[],
-  { json }: JsonOption,
-  result: (listing: Listing) => unknown,
+  output: "stderr" | "stdout" = "stdout",
 ): Promise<void> {
-  const container = await findBackupContainer(stack, role);
-  const terminal = process.stdin.isTTY && process.stdout.isTTY ? ["--interactive", "--tty"] : [];
-  const code = await attach("docker", ["exec", ...terminal, container, programCommand, ...args], {
-    output: json ? "stderr" : "stdout",
-  });
+  // A terminal would make one stream of the two.
+  const wantsTerminal = process.stdin.isTTY && process.stdout.isTTY && !args.includes("--json");
+  const terminal = wantsTerminal ? ["--interactive", "--tty"] : [];
+  const code = await attach("docker", ["exec", ...terminal, container, programCommand, ...args], { output });
   if (code === exitCode.interrupted) throw new ChildFailure("docker exec", code);
-  if (code !== 0) {
-    process.exitCode = exitCode.failure;
-    if (json) process.stdout.write(`${JSON.stringify({ ok: false }, null, 2)}\n`);
-    return;
-  }
-  if (json) {
-    process.stdout.write(`${JSON.stringify(result(await readListing(container)) ?? null, null, 2)}\n`);
-  }
+  if (code !== 0) process.exitCode = exitCode.failure;
 }
 
-async function readListing(container: string): Promise<Listing> {
+async function readBackups(container: string): Promise<readonly { readonly id: string }[]> {
   const { code, stderr, stdout } = await capture("docker", [
     "exec",
     container,
@@ -71,10 +69,5 @@ async function readListing(container: string): Promise<Listing> {
       next: `docker logs ${container}`,
     });
   }
-  return JSON.parse(stdout);
-}
-
-function newest(backups: readonly unknown[] | undefined): unknown {
-  const idOf = (entry: unknown) => String((entry as { id?: unknown }).id);
-  return backups?.toSorted((a, b) => (idOf(a) < idOf(b) ? -1 : 1)).at(-1);
+  return JSON.parse(stdout).backups;
 }

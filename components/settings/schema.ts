@@ -64,8 +64,24 @@ const pem = (label: string) =>
  */
 const moment = z
   .string()
-  .regex(/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$/)
-  .refine((text) => !Number.isNaN(Date.parse(`${text.slice(0, 10)}T${text.slice(11, 16)}Z`)));
+  .transform(asInStackFile)
+  .pipe(
+    z
+      .string()
+      .regex(/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:?\d\d)?)$/)
+      .refine((text) => !Number.isNaN(Date.parse(`${text.slice(0, 10)}T${text.slice(11, 16)}Z`))),
+  );
+
+/**
+ * YAML takes a time without quotes for one, and Pulumi hands it on in Go's form: `2026-11-25 12:30:00.5 +0000 UTC`
+ * (time.Time's String method). People write it either way.
+ */
+function asInStackFile(text: string): string {
+  const go = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d{1,6})?) ([+-]\d\d)(\d\d) \S+$/.exec(text);
+  if (!go) return text;
+  const [, date, time, hours, minutes] = go;
+  return `${date}T${time}${hours === "+00" && minutes === "00" ? "Z" : `${hours}:${minutes}`}`;
+}
 const stackName = z.string().regex(/^[\w.-]{1,100}$/);
 
 /** Where data comes from, and how far: one of time, name, lsn and latest. */

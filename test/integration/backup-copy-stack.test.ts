@@ -111,7 +111,10 @@ it("is all that a new host needs, with the stack's file and the key", async () =
     name,
     settings: { ...settings, restore: { from: "copy", latest: true } },
   });
-  await stack.setByPulumi({ backupCopyConfig: config, backupCopyKey: outputs.backupCopyKey }, { secret: true });
+  await stack.setByPulumi(
+    { backupCopyConfig: config, backupCopyKey: outputs.backupCopyKey },
+    { secret: true },
+  );
   const printed = succeeded(await stack.up());
   expect(printed).toContain("from the copy off the host");
   const restored = await stack.outputs();
@@ -124,4 +127,27 @@ it("is all that a new host needs, with the stack's file and the key", async () =
   // And the copy goes on, of the restored server.
   await copy("now");
   expect(JSON.parse(await copy("status", "--json"))).toMatchObject({ state: "current", last_error: null });
+});
+
+it("gets the last backup of an environment that is destroyed", async () => {
+  const backups = async () => JSON.parse(await copy("status", "--json")).backups as number;
+  const before = await backups();
+  await stack.set({ deletionProtection: false });
+  succeeded(await stack.up());
+  const listed = await docker(
+    ...["exec", `postgres-environments-${name}-backup`],
+    ...["/opt/postgresql-environment/backup/pgbackup", "list"],
+  );
+  expect(listed).toMatch(
+    /^Copy off the host: \d+ backups at office:shop\/production, with everything until 20/m,
+  );
+  succeeded(await stack.destroy());
+  const files = await docker(
+    "exec",
+    storage,
+    "sh",
+    "-c",
+    "ls /data/shop/production/backups/*/backup.conf.bin",
+  );
+  expect(files.split("\n")).toHaveLength(before + 1);
 });

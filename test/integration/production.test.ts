@@ -118,6 +118,7 @@ describe("a first up", () => {
   });
 
   it("shows no password and no key in its log, in the process list or in the container's log", async () => {
+    // Passwords of superuser, migrator, reader, monitor, backup and two logins, the key of the copy, the server's key.
     expect(secrets).toHaveLength(9);
     expect(processes).toContain("node migrator/main.ts");
     expect(exposed(secrets, processes)).toEqual([]);

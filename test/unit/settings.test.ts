@@ -461,6 +461,13 @@ describe("backups", () => {
   ])("can be restored to one moment: %j", (values) => {
     expect(accepted({ profile: "production", ...values }).restore).toEqual(JSON.parse(values.restore));
   });
+  it.each([
+    ["2026-11-25 12:00:00 +0000 UTC", "2026-11-25T12:00:00Z"],
+    ["2026-11-25 12:00:00.25 +0530 +0530", "2026-11-25T12:00:00.25+05:30"],
+  ])("takes a time without quotes, which Pulumi hands on as %s", (time, meant) => {
+    const values = { profile: "production", restore: JSON.stringify({ time }) };
+    expect(accepted(values).restore).toEqual({ time: meant });
+  });
 
   it.each([
     [{ backupFolder: "backups" }],

@@ -1,6 +1,6 @@
 # What all parts of pgbackup use: settings, messages, small files of "key=value" lines, numbers.
 
-: "${REPOSITORY:=/repository}" "${SCRATCH:=/scratch}"
+: "${REPOSITORY:=/repository}" "${SCRATCH:=/scratch}" "${COPY_STATE:=/copy}"
 : "${BACKUP_SLOT:=backup}" "${BACKUP_EVERY:=86400}" "${BACKUP_FULL_EVERY:=604800}"
 : "${BACKUP_WINDOW:=1209600}" "${BACKUP_MINIMUM:=2}"
 : "${HEARTBEAT_EVERY:=60}" "${DRILL_EVERY:=86400}" "${DRILL_QUERY:=}"

@@ -191,7 +191,7 @@ look() {
 beat() {
   local now
   now=$(date +%s)
-  if [ "$HAVE_TABLES" = yes ]; then mirror_new_points; fi
+  if [ "$HAVE_TABLES" = yes ]; then mirror_new_rows; fi
   [ "$now" -ge "$NEXT_BEAT" ] || return 0
   if [ "$HAVE_TABLES" = no ]; then
     # While the environment is being made, the schema comes later than this container.
@@ -211,12 +211,13 @@ beat() {
   mirror_tables
 }
 
-# Whoever has just migrated may want to go back at once: a new restore point does not wait for the next heartbeat.
-MIRRORED_POINTS=
-mirror_new_points() {
-  ask "SELECT count(*), max(made_at) FROM backups.restore_point" || return 0
-  [ "$ANSWER" != "$MIRRORED_POINTS" ] || return 0
-  MIRRORED_POINTS=$ANSWER
+# Whoever has just migrated may want to go back at once, and whoever has just tried a restore looks for its result: a
+# new row does not wait for the next heartbeat.
+MIRRORED=
+mirror_new_rows() {
+  ask "SELECT count(*), max(made_at), (SELECT max(id) FROM backups.drill) FROM backups.restore_point" || return 0
+  [ "$ANSWER" != "$MIRRORED" ] || return 0
+  MIRRORED=$ANSWER
   mirror_tables
 }
 

@@ -83,6 +83,44 @@ json_drill() {
     "$(json_number "$(conf_value "$file" rto_seconds)")" "$(json_text "$(conf_value "$file" message)")" "$(json_text "$(conf_value "$file" checks)")"
 }
 
+# How far the copy off the host is, as its container has left it; nothing where there is none.
+copy_value() { conf_value "$COPY_STATE/status.conf" "$1"; }
+
+json_copy() {
+  [ -r "$COPY_STATE/status.conf" ] || { printf null; return; }
+  printf '{"state":%s,"place":%s,"copiedAt":%s,"copiedUntil":%s,"backups":%s,"newestBackup":%s,"lastError":%s}' \
+    "$(json_text "$(copy_value state)")" "$(json_text "$(copy_value place)")" "$(json_text "$(copy_value copied_at)")" \
+    "$(json_text "$(copy_value copied_until)")" "$(json_number "$(copy_value backups)")" \
+    "$(json_text "$(copy_value newest_backup)")" "$(json_text "$(copy_value last_error)")"
+}
+
+text_copy() {
+  local until
+  [ -d "$COPY_STATE" ] || return 0
+  until=$(copy_value copied_until)
+  if [ -n "$until" ]; then
+    say "Copy off the host: $(copy_value backups) backups at $(copy_value place), with everything until ${until%.*}Z ($(copy_value state))"
+  else
+    say "Copy off the host: nothing yet"
+  fi
+}
+
+# Late is what its own health check calls so: five rounds, and at least five minutes.
+copy_problems() {
+  local at patience since
+  [ -d "$COPY_STATE" ] || return 0
+  if [ ! -r "$COPY_STATE/status.conf" ]; then
+    say "the copy off the host has not run yet"
+    return
+  fi
+  patience=$((5 * $(copy_value every)))
+  [ "$patience" -ge 300 ] || patience=300
+  at=$(copy_value copied_at)
+  since=$(($1 - $(if [ -n "$at" ]; then epoch "$at"; else copy_value running_since; fi)))
+  [ "$since" -le "$patience" ] || say "nothing was copied off the host to $(copy_value place) for $(age_text "$since"): $(copy_value last_error)"
+  if [ "$(copy_value backups)" = 0 ] && [ "$since" -gt "$patience" ]; then say "there is no whole backup at $(copy_value place) yet"; fi
+}
+
 restore_points() {
   local lsn at name
   [ -r "$REPOSITORY/state/restore-points" ] || return 0
@@ -108,7 +146,7 @@ list_command() {
     printf '"backups":%s,' "$(for id in "${BACKUPS[@]}"; do json_backup "$id"; done | json_list)"
     if [ -n "$OLDEST" ]; then printf '"window":{"oldest":%s,"newest":%s},' "$(json_string "$OLDEST")" "$(json_string "$NEWEST_POINT")"; else printf '"window":null,'; fi
     printf '"gaps":%s,' "$(while read -r id segment; do [ -z "$id" ] || json_gap "$id" "$segment"; done <<<"$gap" | json_list)"
-    printf '"restorePoints":%s,"lastDrill":%s,"status":%s}\n' "$(restore_points json_point | json_list)" "$(json_drill "$drill")" "$(json_status)"
+    printf '"restorePoints":%s,"lastDrill":%s,"copy":%s,"status":%s}\n' "$(restore_points json_point | json_list)" "$(json_drill "$drill")" "$(json_copy)" "$(json_status)"
     return
   fi
   now=$(date +%s)
@@ -140,6 +178,7 @@ list_command() {
     say "Now: $(conf_value "$REPOSITORY/state/status.conf" state), as of $(conf_value "$REPOSITORY/state/status.conf" time)$(e=$(conf_value "$REPOSITORY/state/status.conf" last_error); [ -z "$e" ] || echo ": $e")"
     say "Next base backup: $(conf_value "$REPOSITORY/state/status.conf" next_base_at)"
   fi
+  text_copy
   say "Free in the repository: $(size_text "$(free_bytes "$REPOSITORY")")"
 }
 
@@ -190,6 +229,7 @@ problems() {
     need=$(($(backup_value "$newest" size_bytes) + 16 * $(segment_size)))
     [ "$free" -ge "$need" ] || say "the repository has $(size_text "$free") free, the next base backup may need $(size_text "$need")"
   fi
+  copy_problems "$now"
 }
 
 check_command() {
