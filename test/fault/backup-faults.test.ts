@@ -41,8 +41,17 @@ class Writer {
     return writer;
   }
 
+  /** @throws Error when no session is left that could write. */
   async until(rows: number): Promise<void> {
-    while (this.acknowledged < rows) await sleep(20);
+    for (let ended = false; this.acknowledged < rows; await sleep(20)) {
+      if (ended) throw new Error(`all sessions have ended, after ${this.acknowledged} rows`);
+      ended = await Promise.race([Promise.all(this.running).then(() => true), sleep(0, false)]);
+    }
+  }
+
+  /** Ids that were acknowledged so far. */
+  sofar(): readonly number[] {
+    return [...this.ids];
   }
 
   /** Ids that were acknowledged. */
@@ -205,16 +214,28 @@ describe("a fault", () => {
       }
     });
 
-    it("a missing WAL segment: verify, the drill and a restore name it, and never end early", async () => {
+    it("a missing WAL segment: verify, the drill and a restore name it, and a new base backup makes good for it", async () => {
+      // The container would make good for it at once.
+      await docker("stop", lab.backup);
+      const known = (await lab.list()).backups.length;
+      const name = wal.replace("/repository/", "");
       await lab.shell(`mv ${wal} /data/kept`);
       try {
-        const name = wal.replace("/repository/", "");
         expect((await findings()).problems.join("\n")).toContain(`${name} is missing`);
         const drill = await lab.pgbackup("helper", "drill", "--now");
         expect(drill.code, drill.output).toBe(1);
         expect(drill.output).toContain(`${name} is missing`);
+        const restored = await lab.pgbackup("helper", "restore", "--into", "/data/damaged", "latest");
+        expect(restored.code, restored.output).toBe(1);
+        expect(restored.output).toContain(`${name} is missing`);
+        await docker("start", lab.backup);
+        await lab.until("a new base backup is there", async () => (await lab.list()).backups.length > known);
+        const again = await lab.pgbackup("helper", "drill", "--now");
+        expect(again.code, again.output).toBe(0);
+        expect((await findings()).problems.join("\n")).toContain(`${name} is missing`);
       } finally {
-        await lab.shell(`cat /data/kept >${wal}`);
+        await lab.shell(`cat /data/kept >${wal}; rm -rf /data/damaged`);
+        await docker("start", lab.backup);
       }
     });
 
@@ -299,6 +320,34 @@ describe("a fault", () => {
     const checked = await lab.pgbackup("helper", "check");
     expect(checked.output).not.toContain("no backup with all WAL");
     await lab.shell("rm -rf /data/lost*");
+  });
+
+  it("server killed under load: it recovers by itself, and its backup has all but what was on its way", async () => {
+    const before = await rows();
+    const writer = await Writer.start(lab, await nextId());
+    await writer.until(200);
+    const settled = writer.sofar();
+    await lab.untilReceived();
+    await writer.until(writer.acknowledged + 200);
+    await docker("kill", "--signal", "KILL", lab.server);
+    const ids = await writer.stop();
+    // As if its volume were lost: what a restore of the newest point would bring.
+    await restore("/data/killed");
+    expect(await missing("/data/killed", settled)).toBe(0);
+    const lost = await missing("/data/killed", ids);
+    count("killed (-9) under load, volume lost, asynchronous: acknowledged", ids.length, ids.length - lost);
+    await docker("start", lab.server);
+    await lab.untilServerAnswers();
+    expect(await rows()).toBeGreaterThanOrEqual(before + ids.length);
+    await streams();
+    await lab.untilReceived();
+    const { backups, gaps } = await lab.list();
+    expect(gaps.filter(({ after }) => after === backups.at(-1)?.id)).toEqual([]);
+    await lab.shell("rm -rf /data/killed*");
+    await restore("/data/killed");
+    expect(await missing("/data/killed", ids)).toBe(0);
+    count("server killed (-9) under load, recovered: acknowledged", ids.length, ids.length);
+    await lab.shell("rm -rf /data/killed*");
   });
 
   it("server killed under load and its data gone: no acknowledged row is lost where commits wait for the backup", async () => {

@@ -216,7 +216,9 @@ describe("backups of PostgreSQL 17", () => {
 
   it("go when no point of the window needs them, and leave a list of what has gone", async () => {
     await lab.sql("SELECT pg_switch_wal()");
-    const env = ["BACKUP_WINDOW=0", "BACKUP_MINIMUM=1"];
+    const old = "wal/000000010000000000000000.zst";
+    await lab.shell(`yes ${old} | head -n 1000 >>/repository/state/expired`);
+    const env = ["BACKUP_WINDOW=0", "BACKUP_MINIMUM=1", "EXPIRED_BYTES=1000"];
     const { code, output } = await lab.run(
       "backup",
       ["/opt/postgresql-environment/backup/pgbackup", "now", "--full"],
@@ -228,6 +230,8 @@ describe("backups of PostgreSQL 17", () => {
     expect(backups.map(({ kind }) => kind)).toEqual(["full"]);
     expect(gaps).toEqual([]);
     const expired = (await lab.shell("cat /repository/state/expired")).split("\n");
+    // Half of the bytes that are set, in whole lines.
+    expect(expired.filter((path) => path === old)).toHaveLength(Math.floor(500 / (old.length + 1)));
     expect(expired.filter((path) => path.startsWith("backups/"))).toHaveLength(2);
     expect(expired.filter((path) => /^wal\/[0-9A-F]{24}\.zst$/.test(path)).length).toBeGreaterThan(0);
     for (const path of expired)

@@ -318,7 +318,9 @@ describe("production", () => {
     const status = await dbWith(passphrase, "status", "production");
     expect(succeeded(status)).toMatch(/^Stack +production \(persistent\)$/m);
     expect(status.output).toMatch(/^Migrations +\d+_\w+ is the newest of \d+ in place, none pending$/m);
-    expect(status.output).toMatch(/^Backups +no backups$/m);
+    await expect
+      .poll(async () => (await dbWith(passphrase, "status", "production")).output)
+      .toMatch(/^Backups +the newest base backup \(full\) is of \d+ \w+ ago/m);
     expect(succeeded(await db("logs", "production"))).toContain(
       "database system is ready to accept connections",
     );

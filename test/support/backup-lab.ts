@@ -26,13 +26,15 @@ export interface LabOptions {
   readonly server?: Readonly<Record<string, string>>;
   /** Of the repository: a size as tmpfs takes it. Default: 1g. */
   readonly repositorySize?: string;
+  /** Volumes on the disk, for more than fits into memory. */
+  readonly onDisk?: true;
   /** Environment of the backup container. */
   readonly backup?: Readonly<Record<string, string>>;
 }
 
 /**
  * A server, the backup container and a container for restores, as a production stack has them but without Pulumi.
- * All data is in volumes in memory, which live as long as the container for restores.
+ * All data is in volumes in memory, unless wished otherwise, which live as long as the container for restores.
  */
 export class BackupLab {
   readonly name = `backup-lab-${randomBytes(4).toString("hex")}`;
@@ -67,7 +69,7 @@ export class BackupLab {
       [this.data, "2g"],
     ] as const) {
       const memory = ["--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs", `--opt=o=size=${size}`];
-      await docker("volume", "create", ...label, ...memory, name);
+      await docker("volume", "create", ...label, ...(this.options.onDisk ? [] : memory), name);
     }
     await this.create(this.helper, [
       ...["--volume", `${this.repository}:/repository`, "--volume", `${this.data}:/data`],
@@ -79,7 +81,7 @@ export class BackupLab {
       ],
       ...["--entrypoint", "bash", this.image, "-c"],
       // The entrypoint's work with the files; then it only holds the volumes.
-      `${uploaded}/entrypoint help >/dev/null && install -d -o postgres -m 0700 /data/scratch && exec sleep infinity`,
+      `${uploaded}/entrypoint help >/dev/null && chmod 1777 /data && install -d -o postgres -m 0700 /data/scratch && exec sleep infinity`,
     ]);
     await docker("start", this.helper);
     await this.startServer(0);

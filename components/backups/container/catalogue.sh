@@ -35,6 +35,14 @@ chain_of() {
   printf '%s' "${chain% }"
 }
 
+timeline_has_backup() {
+  local id
+  for id in "${BACKUPS[@]}"; do
+    if [ "${BACKUP["$id timeline"]}" = "$1" ]; then return 0; fi
+  done
+  return 1
+}
+
 segment_size() {
   local size
   size=$(cat "$REPOSITORY/wal-segment-size" 2>/dev/null) || size=

@@ -258,6 +258,12 @@ base_due() {
     return
   fi
   load_catalogue
+  # WAL without a gap may lead over from the backups of before a restore. One of the new timeline's own makes the next
+  # restore short, and does not depend on the timelines before it.
+  if [ "${STATUS[state]:-}" = streaming ] && [ ${#BACKUPS[@]} -gt 0 ] && ! timeline_has_backup "${STATUS[timeline]}"; then
+    BASE_DUE=0 BASE_WHY="there is none of timeline ${STATUS[timeline]}"
+    return
+  fi
   BASE_DUE=0 BASE_WHY=schedule
   if [ ${#BACKUPS[@]} -gt 0 ]; then
     newest=${BACKUPS[-1]}

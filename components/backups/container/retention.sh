@@ -86,9 +86,20 @@ retention_input() {
   fi
 }
 
+# The copy off the host reads the list of what was removed, in every round. Beginning with bytes that it has long seen,
+# it is cut: one that was away for longer keeps some files that nobody needs.
+: "${EXPIRED_BYTES:=16777216}"
+trim_expired() {
+  local list=$REPOSITORY/state/expired
+  [ "$(stat -c %s "$list" 2>/dev/null || echo 0)" -gt "$EXPIRED_BYTES" ] || return 0
+  # The first line is cut through.
+  tail -c $((EXPIRED_BYTES / 2)) "$list" | tail -n +2 >"$list.tmp" && sync "$list.tmp" && mv "$list.tmp" "$list"
+}
+
 # Removes what the window does not need, after a new backup is whole. Whoever calls it holds the lock.
 apply_retention() {
   local expired id file name number oldest='' go=()
+  trim_expired || return 1
   load_catalogue
   expired=$(retention_input | decide_retention "$(date +%s)" "$BACKUP_WINDOW" "$BACKUP_MINIMUM") || return 1
   for id in $expired; do
