@@ -17,12 +17,11 @@ const environment = new PostgresEnvironment("postgres", {
   data,
   migrations: await planMigrations(settings, { restoring: data.pending }),
 });
-const { app } = environment.connections;
 
 /** Name of the database driver, for applications that choose one by it. */
 export const DB_DRIVER = "postgres";
 /** Connection URL of the application, as seen from the Docker host. */
-export const DB_SOURCE = app.apply((login) => login.host.source);
+export const DB_SOURCE = environment.connections.app.apply(({ host }) => host.source);
 /**
  * For each login (app, migrator, readonly, monitor, superuser): name, password, and where it connects from host and network.
  * Secret as a whole: tools that hand on outputs one by one, such as pulumi/actions, hide none that has secrets only within.
@@ -45,9 +44,7 @@ export const migrationsRecord = environment.migrationsRecord;
 /** Where the backups are: a volume's name or a host's folder. Null, as those below, in development. */
 export const backupRepository = environment.backups?.repository ?? null;
 /** As in connections, for whoever makes backups and restore points. */
-export const backupConnection = environment.backupConnection
-  ? pulumi.secret(environment.backupConnection)
-  : null;
+export const backupConnection = environment.backupConnection ?? null;
 /** For the next update: how often the data was restored, by which setting, and whether the stack began with a backup. */
 export const dataGeneration = environment.dataGeneration ?? null;
 export const restored = environment.restored ?? null;

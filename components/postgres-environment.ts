@@ -133,7 +133,7 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
       monitor: login(roles.monitor, passwords.monitor),
       superuser: login(settings.superuserName, passwords.superuser, maintenanceDatabase),
     };
-    if (settings.backup) this.backupConnection = login(roles.backup, passwords.backup);
+    if (settings.backup) this.backupConnection = pulumi.secret(login(roles.backup, passwords.backup));
 
     const verified = (username: string, password: pulumi.Output<string>) =>
       pulumi.all([password, this.server.port]).apply(([known, port]) =>

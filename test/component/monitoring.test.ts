@@ -74,9 +74,20 @@ describe("a production environment that says nothing of monitoring", () => {
     ({ all, component, containers } = await environment("default", production));
   });
 
-  it("has two exporters beside its server, and no volume beside its data", () => {
-    expect([...containers.keys()].sort()).toEqual(["exporter", "node-exporter", "postgres"]);
-    expect(all.filter(({ type }) => type.endsWith(":Volume"))).toHaveLength(1);
+  it("has two exporters beside its server and its backups, and no volume of theirs", () => {
+    expect([...containers.keys()].sort()).toEqual([
+      "backup",
+      "drill",
+      "exporter",
+      "node-exporter",
+      "postgres",
+    ]);
+    const volumes = all.filter(({ type }) => type.endsWith(":Volume")).map(({ inputs }) => inputs.name);
+    expect(volumes.map((name) => String(name).split("-").at(-1)).sort()).toEqual([
+      "backups",
+      "data",
+      "drill",
+    ]);
   });
 
   it("publishes neither of them, and reaches them in its network", () => {
@@ -135,7 +146,7 @@ describe("a production environment that says nothing of monitoring", () => {
 describe("monitoring: none", () => {
   it("leaves the server alone", async () => {
     const { all, component, containers } = await environment("none", { ...production, monitoring: "none" });
-    expect([...containers.keys()]).toEqual(["postgres"]);
+    expect([...containers.keys()].sort()).toEqual(["backup", "drill", "postgres"]);
     expect(component.monitoring).toBeUndefined();
     expect(JSON.stringify(all)).not.toContain("MIGRATIONS_MONITOR");
   });
@@ -159,6 +170,7 @@ describe("monitoring: prometheus", () => {
       prometheusPort: "9090",
       exporterPort: "9187",
       bindAddress: "::",
+      accessRules: '[{"role": "app", "address": "2001:db8::/32"}]',
       alertmanager: "https://alerts.example.com/prefix",
     }));
   });
@@ -224,6 +236,8 @@ describe("monitoring: grafana", () => {
     });
     const grafana = containers.get("grafana");
     expect([...containers.keys()].sort()).toEqual([
+      "backup",
+      "drill",
       "exporter",
       "grafana",
       "node-exporter",

@@ -214,6 +214,7 @@ describe("a production environment", () => {
       "listen_addresses=*",
       "max_connections=100",
       "shared_buffers=256MB",
+      "wal_level=replica",
     ]);
     const rules = uploads.find(({ file }) => file.endsWith("/pg_hba.conf"))?.content;
     expect(rules?.split("\n").filter((line) => line.startsWith("host"))).toEqual([
@@ -231,9 +232,11 @@ describe("a production environment", () => {
     };
     expect(JSON.parse(stdin)).toMatchObject({
       parameters: { work_mem: "2MB", ssl: "on", max_connections: "100" },
-      accessRules: expect.arrayContaining(["hostssl all          all  all  scram-sha-256"]),
+      accessRules: expect.arrayContaining(["hostssl all          all  samenet  scram-sha-256"]),
       certificate: "certificate",
     });
+    // Without a setting that opens one, no network but the stack's own.
+    expect(stdin).not.toMatch(/all {2}all {2}scram/);
     expect(stdin).not.toMatch(/private key|generated-password|SCRAM/);
     const verifiers = JSON.parse(environment.value.PASSWORD_VERIFIERS ?? "");
     expect(verifiers).toEqual({ postgres: expect.stringMatching(/^SCRAM-SHA-256\$4096:/) });
@@ -302,7 +305,7 @@ describe("a production environment", () => {
       "postgresql:index/role:Role": 9,
       "postgresql:index/schema:Schema": 3,
       "pulumi:providers:postgresql": 1,
-      "random:index/randomPassword:RandomPassword": 7,
+      "random:index/randomPassword:RandomPassword": 8,
       "tls:index/certRequest:CertRequest": 1,
       "tls:index/locallySignedCert:LocallySignedCert": 1,
       "tls:index/privateKey:PrivateKey": 2,
@@ -563,7 +566,11 @@ describe("backups", () => {
   });
 
   it("are tried by no container where drillEvery is 0", async () => {
-    const { resources } = await environment("untried", { ...production, drillEvery: "0" });
+    const { resources } = await environment("untried", {
+      ...production,
+      drillEvery: "0",
+      monitoring: "none",
+    });
     expect(ofType(resources, "Container").map(({ name }) => name)).toEqual([
       "untried-container",
       "untried-backups-container",
@@ -582,7 +589,8 @@ describe("backups", () => {
 
   it("let commits wait for them where that is wanted, except the superuser's", async () => {
     const { resources } = await environment("waiting", { ...production, backupSynchronous: "true" });
-    expect(named(resources, "waiting-container").command).toContain("synchronous_standby_names=backup");
+    const { stdin } = named(resources, "waiting-configuration") as { stdin: string };
+    expect(JSON.parse(stdin).parameters).toMatchObject({ synchronous_standby_names: "backup" });
   });
 });
 

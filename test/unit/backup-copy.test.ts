@@ -62,7 +62,14 @@ describe("a copy of the backups", () => {
       },
     ],
     [{ restore: '{"from": "copy", "latest": true}' }],
-    [{ backups: "false", backupCopyConfig: remote, backupCopyPath: "shop" }],
+    [
+      {
+        backups: "false",
+        exceptions: '{"noBackup": "a copy of another system"}',
+        backupCopyConfig: remote,
+        backupCopyPath: "shop",
+      },
+    ],
   ])("is refused with the way out: %j", (values) => {
     expect(refused(values)).toMatchSnapshot();
   });

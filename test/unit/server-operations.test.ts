@@ -70,7 +70,7 @@ describe("a restart", () => {
     ).toEqual([
       "max_connections 100 → 200",
       "port 127.0.0.1:5432 → 127.0.0.1:5433",
-      "wal_level (default) → logical",
+      "wal_level replica → logical",
     ]);
     expect(reasons({ labels: '{"team": "x"}' })).toEqual(["labels changed"]);
   });
