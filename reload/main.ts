@@ -60,9 +60,13 @@ async function reload(): Promise<void> {
   console.log("the running server has its configuration; no restart");
 }
 
-/** An alarm is false: the server is just about to get its certificate. */
+/**
+ * What takes a restart is none of them: somebody's ALTER SYSTEM, which is taken back next, or which is not the program's
+ * business. Nor is an alarm of rules without TLS: the server is just about to get its certificate.
+ */
 const findProblems = `
-  SELECT sourcefile AS file, sourceline AS line, name, error FROM pg_catalog.pg_file_settings WHERE error IS NOT NULL
+  SELECT sourcefile AS file, sourceline AS line, name, error FROM pg_catalog.pg_file_settings f WHERE error IS NOT NULL
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_settings s WHERE s.name = f.name AND s.context = 'postmaster')
   UNION ALL
   SELECT 'pg_hba.conf', line_number, NULL, error FROM pg_catalog.pg_hba_file_rules
    WHERE error IS NOT NULL AND error !~ 'record cannot match because SSL is disabled'

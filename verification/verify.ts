@@ -4,6 +4,7 @@ import { type Catalogue, readCatalogue, readCluster } from "../catalogue/read.ts
 import type { StackOutputs } from "../cli/stack-outputs.ts";
 import { backupsSchema } from "../components/access/privileges.ts";
 import { type RoleDefinition, roleDefinitions } from "../components/access/roles.ts";
+import { generationOfPair, pairOf } from "../components/credentials/rotation.ts";
 import { maintenanceDatabase, roleNames } from "../components/names.ts";
 import { hostBasedAuthentication, identityMap } from "../components/server/access-rules.ts";
 import type { InitScript } from "../components/server/init-scripts.ts";
@@ -177,10 +178,10 @@ export async function readReference(
   const server = await startServer({ container, settings, initScripts, keep: false });
   const { password } = server.superuser;
   try {
-    for (const role of logins(settings)) {
-      // Only whether there is one is compared.
-      const identifier = server.superuser.escapeIdentifier(role);
-      await server.superuser.query(`ALTER ROLE ${identifier} PASSWORD 'any'`);
+    for (const { login, name } of logins(settings)) {
+      const identifier = server.superuser.escapeIdentifier(name);
+      // Only whether there is a password is compared.
+      await server.superuser.query(`ALTER ROLE ${identifier} ${login ? "LOGIN" : "NOLOGIN"} PASSWORD 'any'`);
     }
     await applyAll({ ...server, settings, folder }, applied);
   } finally {
@@ -198,12 +199,16 @@ export async function readReference(
   );
 }
 
-/** Roles that have a password. */
-function logins({ appName }: Settings): string[] {
+/** Roles that have a password. Of the application's pair, one is closed to logins, and has none before a rotation. */
+function logins({ appName, rotation, rotationOverlap }: Settings): { name: string; login: boolean }[] {
   const roles = roleNames(appName);
+  const passwords: Readonly<Record<string, number | undefined>> = generationOfPair(rotation.app);
+  const { current, other } = pairOf(rotation.app);
+  const closed = rotationOverlap.includes("app") ? undefined : other;
   return roleDefinitions
     .filter(({ key, password }: RoleDefinition) => password !== undefined && key !== "migrator")
-    .map(({ key }) => roles[key]);
+    .filter(({ key }) => (key === current || key === other ? passwords[key] !== undefined : true))
+    .map(({ key }) => ({ name: roles[key], login: key !== closed }));
 }
 
 /** Everything in which a server is not as its reference is. */

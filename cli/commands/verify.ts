@@ -67,7 +67,7 @@ async function findDifferences(
     return {
       findings: [...containers, ...(await checkPasswords(subject)), passwordFinding(superuser.username)],
       notCompared: [
-        `everything else: it takes the superuser, whose password is another. It is set before each start: docker restart ${deployment.outputs.containerName}`,
+        `everything else: it takes the superuser, whose password is another. To give it one of the stack's again: ./db rotate ${stack} --role superuser`,
       ],
     };
   }

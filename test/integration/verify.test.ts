@@ -149,7 +149,7 @@ describe("changes by hand", () => {
       outputs.containerName,
       "sh",
       "-c",
-      "echo 'host all all 10.0.0.0/8 trust' >> /run/postgresql-environment/pg_hba.conf",
+      "echo 'host all all 10.0.0.0/8 trust' >> /var/lib/postgresql/data/configuration/current/pg_hba.conf",
     );
     await byHand("postgres", "SELECT pg_reload_conf()");
 
@@ -162,7 +162,7 @@ describe("changes by hand", () => {
         "password of shop_monitor: value should be the stack's, is another",
         "membership of shop_app_a in shop_owner is there, and should not be",
         "role shop_reader: create databases should be none, is yes",
-        "setting log_min_duration_statement: value should be -1, is 250ms; cause should be the program, is ALTER SYSTEM",
+        "setting log_min_duration_statement: value should be 1s, is 250ms; cause should be the program, is ALTER SYSTEM",
         "pg_hba.conf: rule «host all all 10.0.0.0/8 trust» should be none, is there",
         "default privileges of shop_owner for tables in schema app: privileges of shop_app_a should be none, are TRUNCATE",
         "extension pgcrypto is there, and should not be",
@@ -221,12 +221,29 @@ describe("changes by hand", () => {
       "password of shop_monitor: value should be the stack's, is another",
       "password of postgres: value should be the stack's, is another",
     ]);
-    expect(report.notCompared).toEqual([expect.stringContaining(`docker restart ${outputs.containerName}`)]);
+    expect(report.notCompared).toEqual([
+      expect.stringContaining(`./db rotate ${stack.name} --role superuser`),
+    ]);
   });
 
-  it("of the superuser's password are gone after the restart that the report asks for", async () => {
-    await docker("restart", outputs.containerName);
-    const { source } = outputs.connections.superuser.host;
-    await expect.poll(() => value(source, "SELECT 1").catch(String), { timeout: 60_000 }).toBe(1);
+  it("of access rules and settings are gone with the rotation that the report asks for, which locks in a new login", async () => {
+    const rotate = (...args: string[]) =>
+      project.start(
+        process.execPath,
+        [project.path("cli", "main.ts"), "rotate", stack.name, ...args, "--yes"],
+        {
+          passphrase,
+        },
+      ).finished;
+    succeeded(await rotate("--role", "superuser"));
+    const before = await verify();
+    expect(before.stdout).toMatch(/password of shop_monitor/);
+    expect(before.stdout).not.toMatch(/pg_hba|log_min_duration_statement|password of postgres|shop_app_b/);
+    succeeded(await rotate("--role", "monitor"));
+    succeeded(await rotate("--role", "app"));
+    // Both logins are open, until the rotation is finished.
+    expect((await verify()).stdout).not.toMatch(/role shop_app/);
+    succeeded(await rotate("--role", "app", "--finish"));
+    expect((await verify()).stdout).not.toMatch(/role shop_app/);
   });
 });
