@@ -1,6 +1,7 @@
 import { type Comparison, compareSameStack, compareSeparateStacks } from "./compare.ts";
 import type { Home } from "./homes.ts";
-import type { Profile, Result, Stack } from "./stack.ts";
+import type { Scenario } from "./scenarios.ts";
+import type { Result, Stack } from "./stack.ts";
 import { type ResourceState, readState } from "./state.ts";
 
 /** One thing that has to hold. */
@@ -26,21 +27,21 @@ export interface RunnerOptions {
   readonly genuine: Home;
   /** A stack that isn't there yet; the same name each time. */
   newStack(): Stack;
-  /** A port that is free on the Docker host, for production. */
-  readonly port: number;
+  /** Empties the folder that a scenario has its backups in. */
+  emptyBackupFolder(): Promise<void>;
   report(check: Check): void;
 }
 
-/** Runs a profile both ways, and compares what both ways made. */
-export async function runProfile(profile: Profile, options: RunnerOptions): Promise<Check[]> {
+/** Runs a scenario both ways, and compares what both ways made. */
+export async function runScenario(scenario: Scenario, options: RunnerOptions): Promise<Check[]> {
   const { standIns, genuine } = options;
   const checks: Check[] = [];
   const add = (check: Check) => {
     checks.push(check);
     options.report(check);
   };
-  const byStandIns = await runDirection(profile, standIns, genuine, options, add);
-  const byGenuine = await runDirection(profile, genuine, standIns, options, add);
+  const byStandIns = await runDirection(scenario, standIns, genuine, options, add);
+  const byGenuine = await runDirection(scenario, genuine, standIns, options, add);
   for (const [what, left, right] of [
     ["after up", byStandIns.fresh, byGenuine.fresh],
     ["after a change of settings", byStandIns.changed, byGenuine.changed],
@@ -49,21 +50,21 @@ export async function runProfile(profile: Profile, options: RunnerOptions): Prom
     // The change is made by the other set: the names say whose work a state is.
     const [leftName, rightName] =
       what === "after up" ? [standIns.name, genuine.name] : [genuine.name, standIns.name];
-    add(compared(`${profile}: state ${what}`, compareSeparateStacks(left, right), leftName, rightName));
+    add(compared(`${scenario.name}: state ${what}`, compareSeparateStacks(left, right), leftName, rightName));
   }
   return checks;
 }
 
 /** Makes a stack with one set, does everything else with the other, and removes it. */
 async function runDirection(
-  profile: Profile,
+  { change, keptVolumes, name: scenario, profile, settings }: Scenario,
   maker: Home,
   other: Home,
-  { newStack, port }: RunnerOptions,
+  { emptyBackupFolder, newStack }: RunnerOptions,
   add: (check: Check) => void,
 ): Promise<Made> {
   const stack = newStack();
-  const title = `${profile}, made by ${maker.name}`;
+  const title = `${scenario}, made by ${maker.name}`;
   const step = async (name: string, run: () => Promise<Result>): Promise<boolean> => {
     const start = performance.now();
     const { ok, output } = await run();
@@ -92,23 +93,29 @@ async function runDirection(
   let fresh: ResourceState[] | undefined;
   let changed: ResourceState[] | undefined;
   try {
-    const production = profile === "production";
-    if (!(await step("stack init", () => stack.init(maker, profile, production ? port : undefined)))) {
+    await emptyBackupFolder();
+    if (!(await step("stack init", () => stack.init(maker, profile, settings)))) {
       return { fresh, changed };
     }
     if (await step(`up by ${maker.name}`, () => stack.up(maker))) {
       fresh = await nothingToDo(other, "after up");
-      await changeSettings(stack, other);
+      await changeSettings(stack, other, change);
       if (await step(`change of settings by ${other.name}`, () => stack.up(other))) {
         changed = await nothingToDo(maker, "after the change");
       }
     }
     await step(`destroy by ${other.name}`, () => stack.destroy(other));
-    const leftovers = (await stack.leftovers()).filter((name) => !(production && name.startsWith("volume ")));
-    await step(`nothing is left in Docker${production ? " but the volume" : ""}`, async () => ({
-      ok: leftovers.length === 0,
-      output: leftovers.join("\n"),
-    }));
+    const leftovers = await stack.leftovers();
+    const isKept = (name: string) => keptVolumes.some((kept) => name.endsWith(`-${stack.name}-${kept}`));
+    const wrong = leftovers.filter((name) => !(name.startsWith("volume ") && isKept(name)));
+    const kept = leftovers.length - wrong.length;
+    await step(
+      `nothing is left in Docker${keptVolumes.length > 0 ? ` but ${keptVolumes}` : ""}`,
+      async () => ({
+        ok: wrong.length === 0 && kept === keptVolumes.length,
+        output: `What is there: ${leftovers.join(", ") || "nothing"}`,
+      }),
+    );
   } finally {
     const kept = await stack.removeLeftovers();
     if (kept.length > 0) {
@@ -123,13 +130,12 @@ async function runDirection(
   return { fresh, changed };
 }
 
-/** Settings that replace the container, add to a database that is in use, and let everything be destroyed. */
-async function changeSettings(stack: Stack, home: Home): Promise<void> {
+/** The scenario's change, and one that adds to a database that is in use. */
+async function changeSettings(stack: Stack, home: Home, change: Scenario["change"]): Promise<void> {
   const extensions = await stack.list(home, "extensions");
   const another = ["unaccent", "fuzzystrmatch", "tablefunc"].find((name) => !extensions.includes(name));
-  await stack.set(home, `extensions[${extensions.length}]`, another ?? "isn", "string");
-  await stack.set(home, "serverSettings.log_min_duration_statement", "321", "int");
-  await stack.set(home, "deletionProtection", "false", "bool");
+  await stack.set(home, { path: `extensions[${extensions.length}]`, value: another ?? "isn" });
+  for (const setting of change) await stack.set(home, setting);
 }
 
 function compared(name: string, comparison: Comparison, left: string, right: string): Check {
