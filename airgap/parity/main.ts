@@ -77,7 +77,10 @@ async function runAll(): Promise<Check[]> {
   const profiles = options.profile === "both" ? (["development", "production"] as const) : [options.profile];
   for (const profile of profiles) {
     const newStack = () => {
-      const own = mkdtempSync(join(folder, `${profile}-`));
+      // The same each time: where the state is turns up in a label.
+      const own = join(folder, "stack");
+      rmSync(own, { recursive: true, force: true });
+      mkdirSync(own);
       return new Stack({ name, projectFolder: project, folder: own, passphrase, signal });
     };
     for (const scenario of scenariosOf(profile, { backupFolder, port })) {

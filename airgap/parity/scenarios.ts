@@ -8,6 +8,8 @@ export interface Scenario {
   /** Beside the profile's committed ones. */
   readonly settings: readonly Setting[];
   readonly change: readonly Setting[];
+  /** After `destroy`, a new stack takes the volume over. */
+  readonly takesOver: boolean;
   /** Names of Docker's volumes that `destroy` leaves there, after the stack's name. */
   readonly keptVolumes: readonly string[];
 }
@@ -33,7 +35,7 @@ const storage = "[office]\ntype = webdav\nurl = http://127.0.0.1:9\nvendor = oth
 /** Between them, a profile's scenarios use each resource and property that the program can use with that profile. */
 export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Scenario[] {
   if (profile === "development") {
-    return [{ name: profile, profile, settings: [], change: anyChange, keptVolumes: [] }];
+    return [{ name: profile, profile, settings: [], change: anyChange, takesOver: false, keptVolumes: [] }];
   }
   return [
     {
@@ -42,6 +44,7 @@ export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Sc
       settings: [{ path: "port", value: port }],
       // The server moves to a volume that a command fills, and leaves one behind.
       change: [...anyChange, { path: "restore.latest", value: true }],
+      takesOver: true,
       keptVolumes: ["data", "data-1", "backups"],
     },
     {
@@ -62,6 +65,7 @@ export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Sc
         { path: "finalBackup", value: false },
         { path: "drillEvery", value: "0" },
       ],
+      takesOver: false,
       keptVolumes: ["data"],
     },
   ];

@@ -118,6 +118,12 @@ export class Stack {
     if (!ok) throw new Error(`pulumi config set ${path}: ${output}`);
   }
 
+  /** Takes a whole setting back. @throws where that cannot be written. */
+  async unset(home: Home, key: string): Promise<void> {
+    const { ok, output } = await this.#pulumi(home, ["config", "rm", ...this.#select, "--", key]);
+    if (!ok) throw new Error(`pulumi config rm ${key}: ${output}`);
+  }
+
   /** The items of a setting that is a list; none where it is not set. @throws where the settings cannot be read. */
   async list(home: Home, key: string): Promise<unknown[]> {
     const { ok, output, stdout } = await this.#pulumi(home, ["config", "--json", ...this.#select]);
@@ -135,9 +141,12 @@ export class Stack {
     return this.#pulumi(home, ["preview", "--diff", "--expect-no-changes", ...this.#select]);
   }
 
+  refresh(home: Home, ...options: string[]): Promise<Result> {
+    return this.#pulumi(home, ["refresh", "--yes", "--skip-preview", "--diff", ...options, ...this.#select]);
+  }
+
   refreshExpectingNoChanges(home: Home): Promise<Result> {
-    const args = ["refresh", "--yes", "--skip-preview", "--diff", "--expect-no-changes", ...this.#select];
-    return this.#pulumi(home, args);
+    return this.refresh(home, "--expect-no-changes");
   }
 
   destroy(home: Home): Promise<Result> {
