@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { withoutGuardRails } from "../support/output.ts";
 import { freePort, succeeded, TestProject, type TestStack } from "../support/project.ts";
 import { value } from "../support/sql.ts";
 
@@ -20,7 +21,7 @@ const index = "CREATE INDEX purchase_order_status ON purchase_order (status);";
 /** The lines that Pulumi prints below «Diagnostics:», without its marks. */
 function diagnostics(output: string): string {
   const [, text = ""] = /Diagnostics:\n([\s\S]*?)(?:\n(?:Outputs|Resources):|$)/.exec(output) ?? [];
-  return text
+  return withoutGuardRails(text)
     .split("\n")
     .filter((line) => !/^\s*pulumi:pulumi:Stack \(/.test(line))
     .map((line) => line.replace(/^ {4}/, "").trimEnd())

@@ -118,8 +118,9 @@ describe("a first up", () => {
   });
 
   it("shows no password and no key in its log, in the process list or in the container's log", async () => {
-    // Passwords of superuser, migrator, reader, monitor, backup and two logins, the key of the copy, the server's key.
-    expect(secrets).toHaveLength(9);
+    // Passwords of superuser, migrator, reader, monitor, backup and the login in use, what their salts are made from,
+    // the key of the copy; the keys of authority and server.
+    expect(secrets).toHaveLength(10);
     expect(processes).toContain("node migrator/main.ts");
     expect(exposed(secrets, processes)).toEqual([]);
     expect(exposed(secrets, log)).toEqual([]);
