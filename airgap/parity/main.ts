@@ -1,15 +1,20 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Command, Option } from "commander";
-import { exitCode } from "../../cli/errors.ts";
+import { describeError, exitCode } from "../../cli/errors.ts";
+import { consoleReporter } from "../../cli/steps.ts";
+import { copyImage } from "../../components/backups/copy-image.ts";
+import { settingKeys } from "../../components/settings/schema.ts";
 import { choiceVariable } from "../decision.ts";
 import { project, standInHome } from "../folders.ts";
+import { prepareImages } from "../setup.ts";
 import { formatComparison } from "./compare.ts";
 import { type Home, openHome, problemsOfHome } from "./homes.ts";
-import { type Check, runProfile } from "./runner.ts";
+import { type Check, runScenario } from "./runner.ts";
+import { scenariosOf } from "./scenarios.ts";
 import { type Profile, run, Stack } from "./stack.ts";
 
 const program = new Command("parity")
@@ -40,10 +45,14 @@ const genuine = home(
   { name: "genuine", folder: resolve(options.home) },
   "Install the genuine CLI there, then each plugin with: pulumi plugin install resource NAME VERSION",
 );
-const docker = await run("docker", ["version", "--format", "{{.Server.Version}}"]);
-if (!docker.ok) fail(`No Docker Engine answers: ${docker.output.trim()}`);
+const serverImage = settingKeys.image.declared.default;
+await prepareImages(consoleReporter(), [serverImage, copyImage]).catch((error: unknown) =>
+  fail(describeError(error, process.env.DEBUG === "1").replace(/^db: /, "")),
+);
 
 const folder = mkdtempSync(join(tmpdir(), "parity-"));
+const backupFolder = join(folder, "backups");
+mkdirSync(backupFolder);
 const interruption = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => interruption.abort(new Error(`ended by ${signal}`)));
@@ -55,6 +64,7 @@ try {
   console.error("Interrupted; what it had made is removed.");
   process.exitCode = exitCode.interrupted;
 } finally {
+  await emptyBackupFolder();
   rmSync(folder, { recursive: true, force: true });
 }
 
@@ -67,12 +77,29 @@ async function runAll(): Promise<Check[]> {
   const profiles = options.profile === "both" ? (["development", "production"] as const) : [options.profile];
   for (const profile of profiles) {
     const newStack = () => {
-      const own = mkdtempSync(join(folder, `${profile}-`));
+      // The same each time: where the state is turns up in a label.
+      const own = join(folder, "stack");
+      rmSync(own, { recursive: true, force: true });
+      mkdirSync(own);
       return new Stack({ name, projectFolder: project, folder: own, passphrase, signal });
     };
-    checks.push(...(await runProfile(profile, { standIns, genuine, newStack, port, report })));
+    for (const scenario of scenariosOf(profile, { backupFolder, port })) {
+      checks.push(
+        ...(await runScenario(scenario, { standIns, genuine, newStack, emptyBackupFolder, report })),
+      );
+    }
   }
   return checks;
+}
+
+/** The server's user owns what is in it: only a container can remove that, whoever runs this. */
+async function emptyBackupFolder(): Promise<void> {
+  if (readdirSync(backupFolder).length === 0) return;
+  const { ok, output } = await run("docker", [
+    ...["run", "--rm", "--user", "0", "--network", "none", "--volume", `${backupFolder}:/backups`],
+    ...["--entrypoint", "find", serverImage, "/backups", "-mindepth", "1", "-delete"],
+  ]);
+  if (!ok) throw new Error(`${backupFolder} could not be emptied: ${output}`);
 }
 
 function conclude(checks: Check[]): void {

@@ -50,7 +50,8 @@ const bookkeeping: readonly Rule[] = [
 
 /** What is another value each time a stack is made, whichever plugins make it. */
 const generated: readonly Rule[] = [
-  ...["docker", "postgresql", "random", "tls", "command"].map((provider) =>
+  // `pulumi` is the engine's own: the program reads the stack's outputs.
+  ...["docker", "postgresql", "random", "tls", "command", "pulumi"].map((provider) =>
     travels(`pulumi:providers:${provider}`, "id", "random id of a provider"),
   ),
   travels(randomPassword, "outputs.result", "generated secret"),

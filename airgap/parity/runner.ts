@@ -1,6 +1,7 @@
 import { type Comparison, compareSameStack, compareSeparateStacks } from "./compare.ts";
 import type { Home } from "./homes.ts";
-import type { Profile, Result, Stack } from "./stack.ts";
+import type { Scenario } from "./scenarios.ts";
+import type { Result, Stack } from "./stack.ts";
 import { type ResourceState, readState } from "./state.ts";
 
 /** One thing that has to hold. */
@@ -15,10 +16,20 @@ export interface Check {
   readonly comparison?: Comparison & { readonly left: string; readonly right: string };
 }
 
-/** States of a stack after `up` and after a change of settings; undefined where that failed. */
-interface Made {
-  readonly fresh: ResourceState[] | undefined;
-  readonly changed: ResourceState[] | undefined;
+/** What a stack looked like after each stage that succeeded. */
+type Made = ReadonlyMap<string, ResourceState[]>;
+
+/** An `up` by one set; then the other must find nothing to do. */
+interface Stage {
+  /** As in `state after the change`. */
+  readonly name: string;
+  readonly by: "maker" | "other";
+  /**
+   * Resources are imported. The genuine plugin's next refresh takes the defaults of a schema, which an import leaves
+   * null, out of the state, and calls that a change although there is none to make.
+   */
+  readonly imports: boolean;
+  prepare(stack: Stack, home: Home): Promise<void>;
 }
 
 export interface RunnerOptions {
@@ -26,44 +37,95 @@ export interface RunnerOptions {
   readonly genuine: Home;
   /** A stack that isn't there yet; the same name each time. */
   newStack(): Stack;
-  /** A port that is free on the Docker host, for production. */
-  readonly port: number;
+  /** Empties the folder that a scenario has its backups in. */
+  emptyBackupFolder(): Promise<void>;
   report(check: Check): void;
 }
 
-/** Runs a profile both ways, and compares what both ways made. */
-export async function runProfile(profile: Profile, options: RunnerOptions): Promise<Check[]> {
+/** Runs a scenario both ways, and compares what both ways made. */
+export async function runScenario(scenario: Scenario, options: RunnerOptions): Promise<Check[]> {
   const { standIns, genuine } = options;
   const checks: Check[] = [];
   const add = (check: Check) => {
     checks.push(check);
     options.report(check);
   };
-  const byStandIns = await runDirection(profile, standIns, genuine, options, add);
-  const byGenuine = await runDirection(profile, genuine, standIns, options, add);
-  for (const [what, left, right] of [
-    ["after up", byStandIns.fresh, byGenuine.fresh],
-    ["after a change of settings", byStandIns.changed, byGenuine.changed],
-  ] as const) {
+  const byStandIns = await runDirection(scenario, standIns, genuine, options, add);
+  const byGenuine = await runDirection(scenario, genuine, standIns, options, add);
+  for (const { by, name } of [...stagesOf(scenario), ...stagesAfterDestroy(scenario)]) {
+    const left = byStandIns.get(name);
+    const right = byGenuine.get(name);
     if (left === undefined || right === undefined) continue;
-    // The change is made by the other set: the names say whose work a state is.
-    const [leftName, rightName] =
-      what === "after up" ? [standIns.name, genuine.name] : [genuine.name, standIns.name];
-    add(compared(`${profile}: state ${what}`, compareSeparateStacks(left, right), leftName, rightName));
+    // The names say whose work a state is.
+    const names = [standIns.name, genuine.name];
+    const [leftName = "", rightName = ""] = by === "maker" ? names : names.toReversed();
+    add(
+      compared(
+        `${scenario.name}: state after ${name}`,
+        compareSeparateStacks(left, right),
+        leftName,
+        rightName,
+      ),
+    );
   }
   return checks;
 }
 
+function stagesOf({ change }: Scenario): Stage[] {
+  return [
+    { name: "up", by: "maker", imports: false, prepare: async () => {} },
+    {
+      name: "the change",
+      by: "other",
+      imports: false,
+      prepare: async (stack, home) => {
+        await addExtension(stack, home);
+        for (const setting of change) await stack.set(home, setting);
+      },
+    },
+  ];
+}
+
+/** A new stack on the volume that the old one left: what is in the database is imported. */
+function stagesAfterDestroy({ takesOver }: Scenario): Stage[] {
+  if (!takesOver) return [];
+  return [
+    {
+      name: "taking the volume over",
+      by: "maker",
+      imports: true,
+      prepare: async (stack, home) => {
+        await stack.unset(home, "restore");
+        await stack.set(home, { path: "adoptVolume", value: true });
+      },
+    },
+    {
+      name: "settling in",
+      by: "other",
+      imports: false,
+      prepare: (stack, home) => stack.unset(home, "adoptVolume"),
+    },
+  ];
+}
+
+/** To a database that is in use. */
+async function addExtension(stack: Stack, home: Home): Promise<void> {
+  const extensions = await stack.list(home, "extensions");
+  const another = ["unaccent", "fuzzystrmatch", "tablefunc"].find((name) => !extensions.includes(name));
+  await stack.set(home, { path: `extensions[${extensions.length}]`, value: another ?? "isn" });
+}
+
 /** Makes a stack with one set, does everything else with the other, and removes it. */
 async function runDirection(
-  profile: Profile,
+  scenario: Scenario,
   maker: Home,
   other: Home,
-  { newStack, port }: RunnerOptions,
+  { emptyBackupFolder, newStack }: RunnerOptions,
   add: (check: Check) => void,
 ): Promise<Made> {
+  const { keptVolumes, profile, settings } = scenario;
   const stack = newStack();
-  const title = `${profile}, made by ${maker.name}`;
+  const title = `${scenario.name}, made by ${maker.name}`;
   const step = async (name: string, run: () => Promise<Result>): Promise<boolean> => {
     const start = performance.now();
     const { ok, output } = await run();
@@ -73,10 +135,13 @@ async function runDirection(
   };
   const state = async () => readState(await stack.export(other));
   /** Preview and refresh, which must find the state as it is. */
-  const nothingToDo = async (by: Home, when: string) => {
+  const nothingToDo = async (by: Home, { imports, name }: Stage) => {
+    const when = `after ${name}`;
     await step(`${when}, preview by ${by.name} changes nothing`, () => stack.previewExpectingNoChanges(by));
     const before = await state();
-    await step(`${when}, refresh by ${by.name} changes nothing`, () => stack.refreshExpectingNoChanges(by));
+    await step(`${when}, refresh by ${by.name}${imports ? "" : " changes nothing"}`, () =>
+      imports ? stack.refresh(by) : stack.refreshExpectingNoChanges(by),
+    );
     const refreshed = compareSameStack(before, await state());
     add(
       compared(
@@ -89,26 +154,39 @@ async function runDirection(
     return before;
   };
 
-  let fresh: ResourceState[] | undefined;
-  let changed: ResourceState[] | undefined;
+  const made = new Map<string, ResourceState[]>();
+  const run = async (stages: readonly Stage[]): Promise<boolean> => {
+    for (const stage of stages) {
+      const { by, name, prepare } = stage;
+      const [one, another] = by === "maker" ? [maker, other] : [other, maker];
+      await prepare(stack, one);
+      if (!(await step(`${name} by ${one.name}`, () => stack.up(one)))) return false;
+      made.set(name, await nothingToDo(another, stage));
+    }
+    return true;
+  };
+  const end = async (): Promise<boolean> => {
+    if (!(await step(`destroy by ${other.name}`, () => stack.destroy(other)))) return false;
+    const leftovers = await stack.leftovers();
+    const isKept = (name: string) => keptVolumes.some((kept) => name.endsWith(`-${stack.name}-${kept}`));
+    const wrong = leftovers.filter((name) => !(name.startsWith("volume ") && isKept(name)));
+    return step(
+      `nothing is left in Docker${keptVolumes.length > 0 ? ` but the volumes ${keptVolumes.join(", ")}` : ""}`,
+      async () => ({
+        ok: wrong.length === 0 && leftovers.length === keptVolumes.length,
+        output: `What is there: ${leftovers.join(", ") || "nothing"}`,
+      }),
+    );
+  };
   try {
-    const production = profile === "production";
-    if (!(await step("stack init", () => stack.init(maker, profile, production ? port : undefined)))) {
-      return { fresh, changed };
+    await emptyBackupFolder();
+    if (!(await step("stack init", () => stack.init(maker, profile, settings)))) return made;
+    const later = stagesAfterDestroy(scenario);
+    const whole = await run(stagesOf(scenario));
+    if ((await end()) && whole && later.length > 0) {
+      await run(later);
+      await end();
     }
-    if (await step(`up by ${maker.name}`, () => stack.up(maker))) {
-      fresh = await nothingToDo(other, "after up");
-      await changeSettings(stack, other);
-      if (await step(`change of settings by ${other.name}`, () => stack.up(other))) {
-        changed = await nothingToDo(maker, "after the change");
-      }
-    }
-    await step(`destroy by ${other.name}`, () => stack.destroy(other));
-    const leftovers = (await stack.leftovers()).filter((name) => !(production && name.startsWith("volume ")));
-    await step(`nothing is left in Docker${production ? " but the volume" : ""}`, async () => ({
-      ok: leftovers.length === 0,
-      output: leftovers.join("\n"),
-    }));
   } finally {
     const kept = await stack.removeLeftovers();
     if (kept.length > 0) {
@@ -120,16 +198,7 @@ async function runDirection(
       });
     }
   }
-  return { fresh, changed };
-}
-
-/** Settings that replace the container, add to a database that is in use, and let everything be destroyed. */
-async function changeSettings(stack: Stack, home: Home): Promise<void> {
-  const extensions = await stack.list(home, "extensions");
-  const another = ["unaccent", "fuzzystrmatch", "tablefunc"].find((name) => !extensions.includes(name));
-  await stack.set(home, `extensions[${extensions.length}]`, another ?? "isn", "string");
-  await stack.set(home, "serverSettings.log_min_duration_statement", "321", "int");
-  await stack.set(home, "deletionProtection", "false", "bool");
+  return made;
 }
 
 function compared(name: string, comparison: Comparison, left: string, right: string): Check {

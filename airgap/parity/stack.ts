@@ -5,20 +5,34 @@ import type { Home } from "./homes.ts";
 
 export type Profile = "production" | "development";
 
+/** A setting of a stack, as `pulumi config set --path` takes it. */
+export interface Setting {
+  readonly path: string;
+  readonly value: string | number | boolean;
+  /** Default: false. */
+  readonly secret?: true;
+}
+
 export interface Result {
   readonly ok: boolean;
   /** What was printed, error stream included. */
   readonly output: string;
 }
 
-/** Runs a command to its end. Nothing is printed, and no input is given. */
+/** Runs a command to its end. Nothing is printed. */
 export function run(
   command: string,
   args: string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv; signal?: AbortSignal } = {},
+  {
+    input = "",
+    ...options
+  }: { cwd?: string; env?: NodeJS.ProcessEnv; signal?: AbortSignal; input?: string } = {},
 ) {
   return new Promise<Result & { stdout: string }>((resolve) => {
-    const child = spawn(command, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, args, { ...options, stdio: ["pipe", "pipe", "pipe"] });
+    // A command that ends without reading it is no failure.
+    child.stdin.once("error", () => {});
+    child.stdin.end(input);
     let output = "";
     let stdout = "";
     child.stdout.on("data", (data: Buffer) => {
@@ -68,32 +82,46 @@ export class Stack {
     this.#configFile = join(options.folder, `Pulumi.${options.name}.yaml`);
   }
 
-  /** Makes the stack with the committed settings of a profile, its labels, and a port. */
-  async init(home: Home, profile: Profile, port: number | undefined): Promise<Result> {
+  /** Makes the stack with the committed settings of a profile, its labels, and settings of its own. */
+  async init(home: Home, profile: Profile, settings: readonly Setting[]): Promise<Result> {
     mkdirSync(join(this.#folder, "state"), { recursive: true });
     // `stack init` writes its settings file beside the project file that it finds.
     const project = readFileSync(join(this.#projectFolder, "Pulumi.yaml"), "utf8");
     writeFileSync(join(this.#folder, "Pulumi.yaml"), project);
-    const made = await this.#pulumi(home, ["stack", "init", this.name, "--no-select"], this.#folder);
+    const made = await this.#pulumi(home, ["stack", "init", this.name, "--no-select"], {
+      cwd: this.#folder,
+    });
     if (!made.ok) return made;
     const salt = /^encryptionsalt:.*$/m;
-    const settings = readFileSync(join(this.#projectFolder, `Pulumi.${profile}.yaml`), "utf8").replace(
+    const committed = readFileSync(join(this.#projectFolder, `Pulumi.${profile}.yaml`), "utf8").replace(
       salt,
       "",
     );
     const ownSalt = salt.exec(readFileSync(this.#configFile, "utf8"))?.[0] ?? "";
-    writeFileSync(this.#configFile, `${settings.trimEnd()}\n${ownSalt}\n`);
-    await this.set(home, 'labels["postgresql-environments.test"]', "1", "string");
-    await this.set(home, `labels["${runLabel}"]`, this.name, "string");
-    if (port !== undefined) await this.set(home, "port", String(port), "int");
+    writeFileSync(this.#configFile, `${committed.trimEnd()}\n${ownSalt}\n`);
+    const labels = { "postgresql-environments.test": "1", [runLabel]: this.name };
+    for (const [label, value] of Object.entries(labels)) {
+      await this.set(home, { path: `labels["${label}"]`, value });
+    }
+    for (const setting of settings) await this.set(home, setting);
     return made;
   }
 
   /** @throws where the setting cannot be written. */
-  async set(home: Home, path: string, value: string, type: "string" | "int" | "bool"): Promise<void> {
-    const args = ["config", "set", "--path", path, "--type", type, ...this.#select, "--", value];
-    const { ok, output } = await this.#pulumi(home, args);
+  async set(home: Home, { path, secret, value }: Setting): Promise<void> {
+    const types = { string: "string", number: "int", boolean: "bool" } as const;
+    const type = types[typeof value as keyof typeof types];
+    const args = ["config", "set", "--path", path, ...this.#select];
+    const { ok, output } = secret
+      ? await this.#pulumi(home, [...args, "--secret"], { input: String(value) })
+      : await this.#pulumi(home, [...args, "--type", type, "--", String(value)]);
     if (!ok) throw new Error(`pulumi config set ${path}: ${output}`);
+  }
+
+  /** Takes a whole setting back. @throws where that cannot be written. */
+  async unset(home: Home, key: string): Promise<void> {
+    const { ok, output } = await this.#pulumi(home, ["config", "rm", ...this.#select, "--", key]);
+    if (!ok) throw new Error(`pulumi config rm ${key}: ${output}`);
   }
 
   /** The items of a setting that is a list; none where it is not set. @throws where the settings cannot be read. */
@@ -113,9 +141,12 @@ export class Stack {
     return this.#pulumi(home, ["preview", "--diff", "--expect-no-changes", ...this.#select]);
   }
 
+  refresh(home: Home, ...options: string[]): Promise<Result> {
+    return this.#pulumi(home, ["refresh", "--yes", "--skip-preview", "--diff", ...options, ...this.#select]);
+  }
+
   refreshExpectingNoChanges(home: Home): Promise<Result> {
-    const args = ["refresh", "--yes", "--skip-preview", "--diff", "--expect-no-changes", ...this.#select];
-    return this.#pulumi(home, args);
+    return this.refresh(home, "--expect-no-changes");
   }
 
   destroy(home: Home): Promise<Result> {
@@ -125,7 +156,7 @@ export class Stack {
   /** The state as JSON, secrets included. @throws where there is none. */
   async export(home: Home): Promise<string> {
     const args = ["stack", "export", "--show-secrets", "--stack", this.name];
-    const { ok, output, stdout } = await this.#pulumi(home, args, this.#folder);
+    const { ok, output, stdout } = await this.#pulumi(home, args, { cwd: this.#folder });
     if (!ok) throw new Error(`pulumi stack export: ${output}`);
     return stdout;
   }
@@ -134,11 +165,12 @@ export class Stack {
     return ["--stack", this.name, "--config-file", this.#configFile];
   }
 
-  #pulumi(home: Home, args: string[], cwd = this.#projectFolder) {
+  #pulumi(home: Home, args: string[], options: { cwd?: string; input?: string } = {}) {
     const path = [home.bin, dirname(process.execPath), process.env.PATH ?? ""].join(delimiter);
     this.#signal.throwIfAborted();
     return run("pulumi", ["--non-interactive", "--color", "never", ...args], {
-      cwd,
+      cwd: this.#projectFolder,
+      ...options,
       signal: this.#signal,
       env: {
         ...process.env,

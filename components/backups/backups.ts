@@ -139,7 +139,8 @@ export class Backups extends pulumi.ComponentResource {
     const scratch = new docker.Volume(
       `${this.componentName}-scratch`,
       { name: `${prefix}-drill`, labels: labels("drill") },
-      { parent: this, ignoreChanges: ["labels"] },
+      // Nothing in it is lost with it: drills can be given up by the settings, also where the environment is protected.
+      { parent: this, protect: false, ignoreChanges: ["labels"] },
     );
     return new docker.Container(
       `${this.componentName}-drill`,

@@ -203,6 +203,20 @@ describe("backups of PostgreSQL 17", () => {
     expect((await lab.pgbackup("helper", "check")).output).toMatch(/^All is well/);
   });
 
+  it("are waited for by a drill's container that has never had one, and has none to do", async () => {
+    // A new volume beside a repository that tells of a drill just now: another stack took the repository over.
+    const script = `install -d -o postgres -m 0700 /data/new
+      SCRATCH=/data/new DRILL_EVERY=86400 DRILL_POLL=77.5 setsid /opt/postgresql-environment/backup/pgbackup drill &
+      drill=$!
+      until grep -sqa 'sleep.77[.]5' /proc/[0-9]*/cmdline || ! kill -0 "$drill" 2>/dev/null; do sleep 0.1; done
+      # Fails where it has ended by itself.
+      kill "$drill"
+      wait "$drill" || true
+      rm -rf /data/new`;
+    const { code, output } = await lab.run("helper", ["bash", "-ec", script]);
+    expect([code, output]).toEqual([0, "Proves a restore every 24 hours"]);
+  });
+
   it("are whole as far as verify can see, the repository and each file in it", async () => {
     const { code, output } = await lab.pgbackup("backup", "verify");
     expect(code, output).toBe(0);

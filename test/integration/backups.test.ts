@@ -385,6 +385,16 @@ describe("a new production environment that begins with the backup", () => {
   });
 });
 
+describe("drills that are given up", () => {
+  it("go with what they had in Docker, also where the environment is protected", async () => {
+    await stack.set({ drillEvery: "0" });
+    succeeded(await stack.up());
+    const { containers, volumes } = await stackObjects(stack.name);
+    expect([...containers, ...volumes].filter((object) => object.endsWith("-drill"))).toEqual([]);
+    succeeded(await stack.preview("--expect-no-changes"));
+  });
+});
+
 describe("the end", () => {
   it("takes a last backup first, and leaves the repository behind", async () => {
     const before = await baseBackups();

@@ -149,7 +149,8 @@ drill_command() {
   fi
   echo $$ >"$RUN/drill-daemon"
   RUN=$RUN/daemon
-  mkdir -p "$RUN"
+  # The results are looked for before the first drill, too: a new volume has none, and what can be restored may take hours.
+  mkdir -p "$RUN" "$SCRATCH/results"
   trap 'trap - TERM; kill 0; exit 0' TERM INT
   say "Proves a restore every $(age_text "$DRILL_EVERY")"
   while :; do
