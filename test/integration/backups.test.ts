@@ -54,6 +54,15 @@ async function addCustomers(...emails: string[]): Promise<void> {
   }
 }
 
+/** All that is committed by now is in the repository: without `backupSynchronous`, the last moment may be on its way. */
+async function received(): Promise<void> {
+  const superuser = outputs.connections.superuser.host.source;
+  const lsn = await value(superuser, "SELECT pg_current_wal_flush_lsn()");
+  // A position at the beginning of a page counts as the end of the one before it.
+  const slot = "SELECT active AND restart_lsn >= $1::pg_lsn - 40 FROM pg_replication_slots";
+  await until("the backup has it", async () => Boolean((await query(superuser, slot, [lsn]))[0]?.[0]));
+}
+
 /** The server's clock, in a form that the setting takes, and that YAML leaves as it is. */
 async function now(): Promise<string> {
   const text = await value(
@@ -245,6 +254,7 @@ describe("a moment that the backup does not have", () => {
 describe("a lost volume", () => {
   it("is made good with every committed row", async () => {
     await addCustomers("e@x", "f@x");
+    await received();
     const volume = `${prefix()}-data-2`;
     await docker("rm", "--force", `${prefix()}-postgres`);
     await docker("volume", "rm", volume);
