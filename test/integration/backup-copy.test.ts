@@ -558,8 +558,16 @@ describe("without encryption", () => {
     const names = (text: string) =>
       text
         .split("\n")
-        .filter((path) => /\/(backups|wal|receiving)\//.test(path))
+        .filter((path) => /\/(backups|wal)\//.test(path))
         .toSorted();
     expect(names(await filesIn("plain"))).toEqual(names(await filesIn("repository")));
+    // One that came from a copy may have more than one open segment, until a server goes on with it: the newest counts.
+    const open = async (role: string) =>
+      (await filesIn(role))
+        .split("\n")
+        .filter((path) => path.endsWith(".partial"))
+        .toSorted()
+        .at(-1);
+    expect(await open("plain")).toBe(await open("repository"));
   });
 });

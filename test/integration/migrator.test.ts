@@ -464,9 +464,9 @@ describe("scripts", () => {
     const database = await makeDatabase();
     write(
       "0001_a",
-      "SELECT set_config('search_path', '', false); SET statement_timeout TO '1ms'; RESET ROLE;",
+      "SELECT set_config('search_path', '', false); SET statement_timeout TO '100ms'; RESET ROLE;",
     );
-    write("0002_b", "SELECT pg_sleep(0.02); CREATE TABLE b (email citext);");
+    write("0002_b", "SELECT pg_sleep(0.3); CREATE TABLE b (email citext);");
     const { code, stderr } = await runMigrator(database);
     expect([code, stderr]).toEqual([0, ""]);
     const { rows } = await database.query(
