@@ -7,6 +7,7 @@ import { Command, Option } from "commander";
 import { describeError, exitCode } from "../../cli/errors.ts";
 import { consoleReporter } from "../../cli/steps.ts";
 import { copyImage } from "../../components/backups/copy-image.ts";
+import { monitoringImages } from "../../components/settings/monitoring-defaults.ts";
 import { settingKeys } from "../../components/settings/schema.ts";
 import { choiceVariable } from "../decision.ts";
 import { project, standInHome } from "../folders.ts";
@@ -46,7 +47,9 @@ const genuine = home(
   "Install the genuine CLI there, then each plugin with: pulumi plugin install resource NAME VERSION",
 );
 const serverImage = settingKeys.image.declared.default;
-await prepareImages(consoleReporter(), [serverImage, copyImage]).catch((error: unknown) =>
+const { exporter, nodeExporter, prometheus } = monitoringImages;
+const images = [serverImage, copyImage, exporter, nodeExporter, prometheus];
+await prepareImages(consoleReporter(), images).catch((error: unknown) =>
   fail(describeError(error, process.env.DEBUG === "1").replace(/^db: /, "")),
 );
 
@@ -72,6 +75,7 @@ async function runAll(): Promise<Check[]> {
   const passphrase = randomBytes(16).toString("hex");
   const name = `parity-${randomBytes(3).toString("hex")}`;
   const port = await freePort();
+  const prometheusPort = await freePort();
   const { signal } = interruption;
   const checks: Check[] = [];
   const profiles = options.profile === "both" ? (["development", "production"] as const) : [options.profile];
@@ -83,7 +87,7 @@ async function runAll(): Promise<Check[]> {
       mkdirSync(own);
       return new Stack({ name, projectFolder: project, folder: own, passphrase, signal });
     };
-    for (const scenario of scenariosOf(profile, { backupFolder, port })) {
+    for (const scenario of scenariosOf(profile, { backupFolder, port, prometheusPort })) {
       checks.push(
         ...(await runScenario(scenario, { standIns, genuine, newStack, emptyBackupFolder, report })),
       );

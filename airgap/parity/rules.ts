@@ -68,7 +68,8 @@ const generated: readonly Rule[] = [
   ...certificates.flatMap((type) => [
     travels(type, "outputs.certPem", "certificate of a generated key"),
     travels(type, "id", "random serial number"),
-    { type, path: "outputs.validity*Time", reason: "time" },
+    travels(type, "outputs.validityEndTime", "time"),
+    { type, path: "outputs.validityStartTime", reason: "time" },
   ]),
   ...["id", "outputs.certRequestPem"].map((path) =>
     travels("tls:index/certRequest:CertRequest", path, "request of a generated key"),

@@ -17,13 +17,15 @@ export interface Scenario {
 /** A folder of the Docker host, the same for both ways: a path is no generated value. */
 export interface Place {
   readonly backupFolder: string;
-  /** A port that is free on the Docker host. */
+  /** Ports that are free on the Docker host. */
   readonly port: number;
+  readonly prometheusPort: number;
 }
 
-/** Replaces the server's container, and lets everything be destroyed. */
+/** Reloads the server, replaces its container, and lets everything be destroyed. */
 const anyChange: readonly Setting[] = [
   { path: "serverSettings.log_min_duration_statement", value: 321 },
+  { path: "serverSettings.max_connections", value: 77 },
   { path: "deletionProtection", value: false },
 ];
 
@@ -33,7 +35,7 @@ const anyChange: readonly Setting[] = [
 const storage = "[office]\ntype = webdav\nurl = http://127.0.0.1:9\nvendor = other\n";
 
 /** Between them, a profile's scenarios use each resource and property that the program can use with that profile. */
-export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Scenario[] {
+export function scenariosOf(profile: Profile, { backupFolder, port, prometheusPort }: Place): Scenario[] {
   if (profile === "development") {
     return [{ name: profile, profile, settings: [], change: anyChange, takesOver: false, keptVolumes: [] }];
   }
@@ -43,9 +45,13 @@ export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Sc
       profile,
       settings: [{ path: "port", value: port }],
       // The server moves to a volume that a command fills, and leaves one behind.
-      change: [...anyChange, { path: "restore.latest", value: true }],
+      change: [
+        ...anyChange,
+        { path: "restore.latest", value: true },
+        { path: "monitoring", value: "prometheus" },
+      ],
       takesOver: true,
-      keptVolumes: ["data", "data-1", "backups"],
+      keptVolumes: ["data", "data-1", "backups", "metrics"],
     },
     {
       name: "production with backups elsewhere",
@@ -56,6 +62,11 @@ export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Sc
         { path: "backupCopyConfig", value: storage, secret: true },
         { path: "backupCopyPath", value: "shop/production" },
         { path: "drillQuery", value: "SELECT true" },
+        { path: "monitoring", value: "prometheus" },
+        { path: "prometheusPort", value: prometheusPort },
+        { path: "accessRules[0].role", value: "app" },
+        { path: "accessRules[0].address", value: "10.1.0.0/16" },
+        { path: "logging.audit[0]", value: "ddl" },
       ],
       change: [
         ...anyChange,
@@ -64,9 +75,16 @@ export function scenariosOf(profile: Profile, { backupFolder, port }: Place): Sc
         // It would be copied, to where nobody answers.
         { path: "finalBackup", value: false },
         { path: "drillEvery", value: "0" },
+        { path: "prometheusRetention", value: "90d" },
+        ...["app", "monitor", "backup", "superuser", "authority"].map((key) => ({
+          path: `rotation.${key}`,
+          value: 2,
+        })),
+        { path: "rotationOverlap[0]", value: "app" },
+        { path: "rotationOverlap[1]", value: "authority" },
       ],
       takesOver: false,
-      keptVolumes: ["data"],
+      keptVolumes: ["data", "metrics"],
     },
   ];
 }

@@ -41,7 +41,7 @@ export function readState(exported: string): ResourceState[] {
   });
 }
 
-function toNode(value: unknown, secret = false): Node {
+export function toNode(value: unknown, secret = false): Node {
   if (Array.isArray(value)) return { kind: "list", items: value.map((item) => toNode(item)), secret };
   if (typeof value !== "object" || value === null) return { kind: "scalar", value: value as Scalar, secret };
   const fields = value as Record<string, unknown>;

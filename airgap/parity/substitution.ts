@@ -1,5 +1,5 @@
 import { findRule, type Rule } from "./rules.ts";
-import { type ResourceState, type Scalar, scalars } from "./state.ts";
+import { type ResourceState, type Scalar, scalars, toNode } from "./state.ts";
 
 interface Mark {
   readonly searched: string;
@@ -23,9 +23,11 @@ export class Substitution {
           ? values.get(path.replace("outputs.", "inputs."))
           : undefined;
         if (input !== undefined && input === value) continue;
-        for (const searched of spellings(value)) {
-          if (!marks.has(searched))
-            marks.set(searched, { searched, mark: `«${resource.name} ${path}»`, rule });
+        for (const [place, part] of parts(value, path)) {
+          for (const searched of spellings(part)) {
+            if (!marks.has(searched))
+              marks.set(searched, { searched, mark: `«${resource.name} ${place}»`, rule });
+          }
         }
       }
     }
@@ -48,11 +50,23 @@ export class Substitution {
   }
 }
 
+/** A value with its place, and the values in it where it is an object as JSON: they travel by themselves, too. */
+function parts(value: Scalar, path: string): [path: string, value: Scalar][] {
+  if (typeof value !== "string" || !value.startsWith("{")) return [[path, value]];
+  try {
+    return [[path, value], ...scalars(toNode(JSON.parse(value)), path)];
+  } catch {
+    return [[path, value]];
+  }
+}
+
 /** The forms in which a value is written inside others. Short values would be found anywhere: they are left out. */
 function spellings(value: Scalar): string[] {
   if (typeof value === "number") return value >= 1024 ? [String(value)] : [];
   if (typeof value !== "string" || value.length < 6) return [];
   const forms = [value, value.trimEnd(), encodeURIComponent(value), Buffer.from(value).toString("base64")];
+  // A time is seconds since 1970, too.
+  if (/^\d{4}-\d\d-\d\dT[\d:]{8}(Z|[+-][\d:]{5})$/.test(value)) forms.push(String(Date.parse(value) / 1000));
   return [...new Set([...forms, ...forms.map((form) => JSON.stringify(form).slice(1, -1))])];
 }
 

@@ -150,6 +150,39 @@ describe("what may differ", () => {
     expect(differences(made("SCRAM-SHA-256$4096:one"), made("SCRAM-SHA-256$4096:other"))).toEqual([]);
   });
 
+  it("is each of several verifiers, wherever it turns up, but not another role's", () => {
+    const made = (salt: string, used: string) => [
+      {
+        type: "command:local:Command",
+        inputs: {
+          environment: {
+            PASSWORD_VERIFIERS: secret(JSON.stringify({ a: `SCRAM-a-${salt}`, b: `SCRAM-b-${salt}` })),
+          },
+        },
+      },
+      {
+        type: container,
+        inputs: { command: [secret(JSON.stringify({ passwords: { a: `SCRAM-${used}-${salt}` } }))] },
+      },
+    ];
+    expect(differences(made("one", "a"), made("other", "a"))).toEqual([]);
+    expect(differences(made("one", "a"), made("other", "b"))).toEqual([
+      ["inputs.command[0]", "[secret]", "[secret]"],
+    ]);
+  });
+
+  it("is the end of a certificate, in seconds too", () => {
+    const made = (end: string, seconds: number) => [
+      { type: "tls:index/locallySignedCert:LocallySignedCert", outputs: { validityEndTime: end } },
+      { type: container, inputs: { command: [`SELECT ${seconds}::float8`] } },
+    ];
+    const one = made("2027-01-01T00:00:00Z", 1798761600);
+    expect(differences(one, made("2027-01-01T00:01:00Z", 1798761660))).toEqual([]);
+    expect(differences(one, made("2027-01-01T00:01:00Z", 1798761600))).toEqual([
+      ["inputs.command[0]", '"SELECT 1798761600::float8"', '"SELECT 1798761600::float8"'],
+    ]);
+  });
+
   it("is no generated value that one state lacks", () => {
     expect(
       differences(
