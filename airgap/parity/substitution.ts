@@ -65,8 +65,10 @@ function spellings(value: Scalar): string[] {
   if (typeof value === "number") return value >= 1024 ? [String(value)] : [];
   if (typeof value !== "string" || value.length < 6) return [];
   const forms = [value, value.trimEnd(), encodeURIComponent(value), Buffer.from(value).toString("base64")];
-  // A time is seconds since 1970, too.
-  if (/^\d{4}-\d\d-\d\dT[\d:]{8}(Z|[+-][\d:]{5})$/.test(value)) forms.push(String(Date.parse(value) / 1000));
+  // A time is whole seconds since 1970, too.
+  if (/^\d{4}-\d\d-\d\dT[\d:]{8}(\.\d+)?(Z|[+-][\d:]{5})$/.test(value)) {
+    forms.push(String(Math.floor(Date.parse(value) / 1000)));
+  }
   return [...new Set([...forms, ...forms.map((form) => JSON.stringify(form).slice(1, -1))])];
 }
 

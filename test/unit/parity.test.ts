@@ -176,9 +176,9 @@ describe("what may differ", () => {
       { type: "tls:index/locallySignedCert:LocallySignedCert", outputs: { validityEndTime: end } },
       { type: container, inputs: { command: [`SELECT ${seconds}::float8`] } },
     ];
-    const one = made("2027-01-01T00:00:00Z", 1798761600);
-    expect(differences(one, made("2027-01-01T00:01:00Z", 1798761660))).toEqual([]);
-    expect(differences(one, made("2027-01-01T00:01:00Z", 1798761600))).toEqual([
+    const one = made("2027-01-01T00:00:00.891346579Z", 1798761600);
+    expect(differences(one, made("2027-01-01T00:01:00.223Z", 1798761660))).toEqual([]);
+    expect(differences(one, made("2027-01-01T00:01:00.223Z", 1798761600))).toEqual([
       ["inputs.command[0]", '"SELECT 1798761600::float8"', '"SELECT 1798761600::float8"'],
     ]);
   });
