@@ -273,7 +273,10 @@ export class PostgresEnvironment extends pulumi.ComponentResource {
             host: settings.host,
             prefix: this.server.prefix,
             networkName: this.server.networkName,
-            volumes: this.server.volumeName ? { data: this.server.volumeName } : {},
+            disks: {
+              ...(this.server.volumeName ? { data: { volumeName: this.server.volumeName } } : {}),
+              ...(this.backups ? { backups: this.backups.place } : {}),
+            },
             server: {
               ...endpoints.network,
               majorVersion: settings.majorVersion,

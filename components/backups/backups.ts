@@ -59,6 +59,8 @@ export class Backups extends pulumi.ComponentResource {
   readonly final: command.local.Command;
   /** The volume's name, or the host's folder. */
   readonly repository: pulumi.Output<string>;
+  /** The same as a container's volumes have it. */
+  readonly place: Pick<docker.types.input.ContainerVolume, "volumeName" | "hostPath">;
   readonly containerName: pulumi.Output<string>;
 
   private readonly componentName: string;
@@ -71,6 +73,8 @@ export class Backups extends pulumi.ComponentResource {
 
     const repository = this.createRepository();
     this.repository = repository?.name ?? pulumi.output(repositoryOf(args.prefix, args.backup));
+    this.place =
+      args.backup.folder === undefined ? { volumeName: this.repository } : { hostPath: args.backup.folder };
     const copy = this.createCopy();
     const backup = this.createBackupContainer(copy);
     const drill = args.backup.drillEvery === 0 ? undefined : this.createDrillContainer(backup);
@@ -95,11 +99,7 @@ export class Backups extends pulumi.ComponentResource {
   }
 
   private repositoryVolume(readOnly: boolean): docker.types.input.ContainerVolume {
-    const place =
-      this.args.backup.folder === undefined
-        ? { volumeName: this.repository }
-        : { hostPath: this.args.backup.folder };
-    return { ...place, containerPath: repositoryMount, ...(readOnly ? { readOnly: true } : {}) };
+    return { ...this.place, containerPath: repositoryMount, ...(readOnly ? { readOnly: true } : {}) };
   }
 
   private createCopy(): BackupCopy | undefined {

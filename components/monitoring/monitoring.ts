@@ -26,6 +26,8 @@ import {
 } from "./prometheus.ts";
 import { ownQueries } from "./queries.ts";
 
+type Disks = Readonly<Record<string, Pick<docker.types.input.ContainerVolume, "volumeName" | "hostPath">>>;
+
 export interface MonitoringArgs {
   readonly settings: MonitoringSettings;
   /** Labels on every Docker object, beside the program's own. */
@@ -37,8 +39,8 @@ export interface MonitoringArgs {
   /** `<project>-<stack>`, before the `-` of every Docker object's name. */
   readonly prefix: pulumi.Output<string>;
   readonly networkName: pulumi.Output<string>;
-  /** Volumes whose disks are watched, by the name that alerts and dashboards call them. */
-  readonly volumes: Readonly<Record<string, pulumi.Output<string>>>;
+  /** Volumes and folders whose disks are watched, by the name that alerts and dashboards call them. */
+  readonly disks: Disks;
   /** The server, as a container in the network reaches it. */
   readonly server: {
     readonly host: string;
@@ -92,9 +94,9 @@ export class Monitoring extends pulumi.ComponentResource {
       nodeExporter: this.address("node-exporter", nodeExporterPort, nodeExporter),
     };
     const metrics = prometheus ? this.createVolume() : undefined;
-    const volumes = { ...args.volumes, ...(metrics ? { metrics: metrics.name } : {}) };
+    const disks = { ...args.disks, ...(metrics ? { metrics: { volumeName: metrics.name } } : {}) };
     this.createExporter(exporter);
-    this.createNodeExporter(nodeExporter, volumes);
+    this.createNodeExporter(nodeExporter, disks);
     if (prometheus && metrics) {
       addresses.prometheus = this.address("prometheus", prometheusPort, prometheus);
       this.createPrometheus(prometheus, metrics);
@@ -145,15 +147,12 @@ export class Monitoring extends pulumi.ComponentResource {
     });
   }
 
-  private createNodeExporter(
-    program: MonitoringProgram,
-    volumes: Readonly<Record<string, pulumi.Output<string>>>,
-  ): void {
+  private createNodeExporter(program: MonitoringProgram, disks: Disks): void {
     this.createContainer("node-exporter", program, nodeExporterPort, {
       command: [...nodeExporterCommand],
       // It asks how full their disk is, and could not read a file of the server's anyway.
-      volumes: Object.entries(volumes).map(([key, volumeName]) => ({
-        volumeName,
+      volumes: Object.entries(disks).map(([key, place]) => ({
+        ...place,
         containerPath: `${volumesFolder}/${key}`,
         readOnly: true,
       })),

@@ -131,9 +131,10 @@ describe("a production environment that says nothing of monitoring", () => {
     expect(uploaded(exporter, "/opt/postgresql-environment/ca.crt")).toBe("certificate");
   });
 
-  it("looks at the disk of the data volume without a right to write", () => {
+  it("looks at the disks of data and backups without a right to write", () => {
     expect(containers.get("node-exporter")?.volumes).toEqual([
       { volumeName: "postgres-environments-test-data", containerPath: "/volumes/data", readOnly: true },
+      { volumeName: "postgres-environments-test-backups", containerPath: "/volumes/backups", readOnly: true },
     ]);
   });
 

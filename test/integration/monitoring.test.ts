@@ -234,7 +234,7 @@ describe("a production environment with Prometheus", () => {
       (await samples('node_filesystem_size_bytes{mountpoint=~"/volumes/.+"} > 0')).map(
         ({ metric }) => metric.mountpoint,
       ),
-    ).toEqual(expect.arrayContaining(["/volumes/data", "/volumes/metrics"]));
+    ).toEqual(expect.arrayContaining(["/volumes/backups", "/volumes/data", "/volumes/metrics"]));
     expect(await number("postgresql_environment_migrations_pending")).toBe(0);
     const newest = "SELECT extract(epoch FROM max(ended))::float8 FROM backups.backup WHERE ok";
     expect(await number("postgresql_environment_backup_newest_timestamp_seconds")).toBe(

@@ -15,6 +15,7 @@ import {
   testLabel,
   testRun,
 } from "../support/docker.ts";
+import { type IssuedCertificate, issueCertificate } from "../support/issue-certificate.ts";
 import {
   type Deployment,
   freePort,
@@ -606,10 +607,10 @@ describe("another major version", () => {
 
 describe("a third stack", () => {
   let staging: TestStack;
-  let own: { certificate: string; key: string; ca: string };
+  let own: IssuedCertificate;
 
   it("of another name, with profile production and another port, runs beside it with no change of code", async () => {
-    own = await makeCertificates();
+    own = await issueCertificate();
     staging = await project.stack("production", {
       name: `staging-${randomBytes(3).toString("hex")}`,
       passphrase: "another passphrase",
@@ -646,30 +647,6 @@ describe("a third stack", () => {
     succeeded(await staging.preview("--expect-no-changes"));
   });
 });
-
-/** Made where openssl certainly is: the image's packages need it. */
-async function makeCertificates(): Promise<{ certificate: string; key: string; ca: string }> {
-  const script = `
-    cd /tmp
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=own-ca -keyout ca.key -out ca.crt 2>/dev/null
-    openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr 2>/dev/null
-    echo 'subjectAltName = IP:127.0.0.1, DNS:postgres' > server.ext
-    openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt 2>/dev/null
-    cat server.crt; echo ====; cat server.key; echo ====; cat ca.crt`;
-  const text = await docker(
-    "run",
-    "--rm",
-    "--label",
-    `${testLabel}=${testRun}`,
-    "--entrypoint",
-    "sh",
-    image,
-    "-ec",
-    script,
-  );
-  const [certificate = "", key = "", authority = ""] = text.split("====\n");
-  return { certificate, key, ca: `${authority}\n` };
-}
 
 describe("the end of a production environment", () => {
   it("is reached by lifting protection, which changes no container, and by destroy", async () => {

@@ -1,7 +1,10 @@
+import { X509Certificate } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { restartParameters } from "../../components/server/restart-parameters.ts";
 import { servedFingerprint } from "../../reload/served-certificate.ts";
 import { containerLog, docker, image, inspect, testLabel, testRun } from "../support/docker.ts";
+import { issueCertificate } from "../support/issue-certificate.ts";
 import { Load } from "../support/load.ts";
 import {
   type Deployment,
@@ -58,9 +61,11 @@ async function expectServerIsAsTheCodeSays(): Promise<void> {
       const { setting, unit, vartype, pending_restart } = (await client.query(now, [name])).rows[0] ?? {};
       expect([name, pending_restart]).toEqual([name, false]);
       const same =
-        unit === null || !/[A-Za-z]/.test(wanted)
-          ? setting === wanted || vartype === "real"
-          : inUnit(wanted) === Number(setting) * inUnit(/^\d/.test(unit) ? unit : `1${unit}`);
+        unit !== null && /[A-Za-z]/.test(wanted)
+          ? inUnit(wanted) === Number(setting) * inUnit(/^\d/.test(unit) ? unit : `1${unit}`)
+          : vartype === "real"
+            ? Number(setting) === Number(wanted)
+            : setting === wanted;
       expect([name, wanted, setting, unit, same]).toEqual([name, wanted, setting, unit, true]);
     }
   } finally {
@@ -265,8 +270,50 @@ describe("certificates", () => {
     expect(output).toContain(
       "tlsCertificate: is for no name, expected 127.0.0.1 among its alternative names",
     );
+  });
+
+  it("of one's own that live for a minute are replaced under load, and clients go on after the first one's end", async () => {
+    const first = await issueCertificate({ seconds: 60 });
+    const end = new Date(new X509Certificate(first.certificate).validTo);
+    await stack.set({ tlsCertificate: first.certificate, tlsCa: first.ca });
+    await stack.setByPulumi({ tlsKey: first.key }, { secret: true });
+    succeeded(await stack.up());
+    expect(await verifying(first.ca)).toEqual([[1]]);
+    const session = await open(app(), { ca: first.ca });
+    const before = await certificate();
+    const second = await issueCertificate({ of: first });
+    await stack.set({ tlsCertificate: second.certificate });
+    await stack.setByPulumi({ tlsKey: second.key }, { secret: true });
+    await underLoad(async () => {
+      expect(succeeded(await stack.up())).toContain("certificate of the server: valid until");
+    });
+    expect(await certificate()).not.toBe(before);
+    await sleep(Math.max(0, end.getTime() - Date.now()));
+    expect(await verifying(first.ca)).toEqual([[1]]);
+    expect((await session.query("SELECT 1")).rowCount).toBe(1);
+    await session.end();
+    expect(await startOf()).toBe(started);
+
+    // One whose end has come is refused before the server gets it.
+    await stack.set({ tlsCertificate: first.certificate });
+    await stack.setByPulumi({ tlsKey: first.key }, { secret: true });
+    const { code, output } = await stack.up();
+    expect(code).not.toBe(0);
+    expect(output).toMatch(
+      /tlsCertificate: is valid from \S+ to \S+, and today is \S+ Fix: set one that is valid/,
+    );
+    expect(await verifying(first.ca)).toEqual([[1]]);
+
     await stack.unset("tlsCertificate", "tlsCa", "tlsKey");
     await stack.set({ certificateValidity: "6h", rotation: { authority: 2 } });
+    await underLoad(async () => {
+      succeeded(await stack.up());
+    });
+    outputs = await stack.outputs();
+    await noteSecrets();
+    expect(await verifying(outputs.tls.ca)).toEqual([[1]]);
+    await expect(verifying(first.ca)).rejects.toThrow(/certificate/);
+    expect(await startOf()).toBe(started);
   });
 });
 
@@ -319,6 +366,16 @@ describe("rotation", () => {
       expect(await value(host.source, "SELECT current_user")).toBe(username);
       await expect(query(before[role].host.source, "SELECT 1")).rejects.toThrow("authentication failed");
     }
+    // The backup's password is in its container alone: WAL goes on with the new one, also after a broken connection.
+    const streaming =
+      "SELECT count(*)::int FROM pg_stat_replication WHERE usename = 'shop_backup' AND state = 'streaming'";
+    expect(await value(superuser(), streaming)).toBe(1);
+    const [walSender] = await query(
+      superuser(),
+      "SELECT pid, pg_terminate_backend(pid, 5000) FROM pg_stat_replication WHERE usename = 'shop_backup'",
+    );
+    const anew = `${streaming} AND pid <> $1`;
+    await expect.poll(() => value(superuser(), anew, [walSender?.[0]]), { timeout: 30_000 }).toBe(1);
     expect(await startOf()).toBe(started);
   });
 

@@ -41,6 +41,8 @@ beforeAll(async () => {
       accessRules: [
         { role: "readonly", address: elsewhere ?? "192.0.2.1" },
         { role: "readonly", address: "network", method: "reject" },
+        // A slip that would shut the program out: `up` goes on as its migrator and superuser all the same.
+        { role: "migrator", address: "0.0.0.0/0", method: "reject" },
       ],
     },
   });
@@ -119,6 +121,17 @@ describe("access rules", () => {
     await expect(client.psql(outputs.connections.readonly.network.source, "SELECT 1")).rejects.toThrow(
       "pg_hba.conf rejects connection",
     );
+  });
+
+  it("can't shut the program out, whatever they say", async () => {
+    expect(log).toMatch(/reject\n/);
+    expect(await value(outputs.connections.migrator.host.source, "SELECT current_user::text")).toBe(
+      "shop_migrator",
+    );
+    if (elsewhere) {
+      const migrator = from(outputs.connections.migrator.host.source, elsewhere);
+      expect(await refusal(migrator, "SELECT 1")).toContain("pg_hba.conf rejects connection");
+    }
   });
 });
 
