@@ -12,11 +12,8 @@ export const serverStart = await planRestart(settings);
 /** Of each password and the authority: how often it was rotated, and since when it is in use. Null in an ephemeral one. */
 export const rotation = await planRotation(settings);
 const data = await planData(settings);
-const environment = new PostgresEnvironment("postgres", {
-  settings,
-  data,
-  migrations: await planMigrations(settings, { restoring: data.pending }),
-});
+const planned = await planMigrations(settings, { restoring: data.pending });
+const environment = new PostgresEnvironment("postgres", { settings, data, migrations: planned });
 
 /** Name of the database driver, for applications that choose one by it. */
 export const DB_DRIVER = "postgres";
@@ -31,6 +28,8 @@ export const connections = pulumi.secret(environment.connections);
 export const tls = { mode: settings.sslMode, ca: environment.ca };
 export const lifetime = settings.lifetime;
 export const image = settings.image;
+/** Digest of that image's content, which the containers are made from. Null in development, where the tag decides. */
+export const imageId = settings.lifetime === "persistent" ? environment.server.image : null;
 export const containerName = environment.server.containerName;
 export const networkName = environment.server.networkName;
 /** Who may connect from where, as PostgreSQL reads it: here, so that a preview shows what changes. */

@@ -47,6 +47,9 @@ function isKept({ labels }: Readonly<Record<string, unknown>>): boolean {
 
 function containerFaults(props: Readonly<Record<string, unknown>>): string[] {
   const faults: string[] = [];
+  if (typeof props.image === "string" && !props.image.includes("sha256:")) {
+    faults.push("is made from a tag, which may be another image tomorrow (RemoteImage's imageId)");
+  }
   if (!props.memory || props.memorySwap !== props.memory) {
     faults.push("has no memory limit (memory, and the same as memorySwap)");
   }

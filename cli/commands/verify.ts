@@ -144,7 +144,8 @@ async function bothSides(
   images: readonly StateResource[],
 ): Promise<[CatalogueObject[], CatalogueObject[]]> {
   const container = parseDeclared(inputs);
-  const image = images.find(({ outputs }) => outputs.name === inputs.image);
+  // A name is what updates before this program pinned images have left.
+  const image = images.find(({ outputs }) => [outputs.imageId, outputs.name].includes(inputs.image));
   const imageId = image?.outputs.imageId;
   const state = { id, imageId: typeof imageId === "string" ? imageId : undefined };
   const found = await inspectServer(container.name);

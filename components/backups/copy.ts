@@ -61,7 +61,8 @@ export class BackupCopy extends pulumi.ComponentResource {
       `${name}-container`,
       {
         name: `${prefix}-copy`,
-        image: image.name,
+        // By its content: a tag that moves changes no container.
+        image: image.imageId,
         entrypoints: [copyCommand],
         command: ["run"],
         envs: Object.entries(copyEnvironment(copy, pulumi.getProject(), pulumi.getStack())).map(

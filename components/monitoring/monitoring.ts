@@ -235,7 +235,8 @@ export class Monitoring extends pulumi.ComponentResource {
       {
         ...args,
         name: pulumi.interpolate`${prefix}-${role}`,
-        image: found.name,
+        // By its content: a tag that moves changes no container.
+        image: found.imageId,
         networksAdvanced: [{ name: networkName, aliases: [role] }],
         ...(port === undefined ? {} : { ports: [{ internal, external: port, ip: bindAddress }] }),
         restart: "unless-stopped",

@@ -23,6 +23,7 @@ import { bootstrapOf } from "./bootstrap.ts";
 import { digest } from "./digest.ts";
 import { dataPaths, fileNames, uploadFolder } from "./files.ts";
 import { type InitScript, InitScriptsError, readInitScripts } from "./init-scripts.ts";
+import { pinnedImage } from "./restarts.ts";
 import { firstConfiguration, serverConfiguration } from "./server-configuration.ts";
 import { configurationFolder, serverCommand, startParameters } from "./server-settings.ts";
 
@@ -66,7 +67,7 @@ export class PostgresServer extends pulumi.ComponentResource {
   readonly port: pulumi.Output<number>;
   /** Lines of pg_hba.conf. */
   readonly accessRules: readonly string[];
-  /** The server's image, once it is there. */
+  /** The server's image, once it is there: its content's digest, or the name in an ephemeral environment. */
   readonly image: pulumi.Output<string>;
 
   constructor(name: string, args: PostgresServerArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -125,6 +126,7 @@ export class PostgresServer extends pulumi.ComponentResource {
       { name: volume ? imageForVolume(settings, volume) : settings.image, keepLocally: true },
       { parent: this },
     );
+    const content = pinnedImage(image, settings);
     this.container = new docker.Container(
       `${name}-container`,
       containerArgs({
@@ -132,7 +134,7 @@ export class PostgresServer extends pulumi.ComponentResource {
         prefix,
         labels: labels("postgres"),
         networkName: network.name,
-        image: image.name,
+        image: content,
         volume,
       }),
       {
@@ -188,7 +190,7 @@ export class PostgresServer extends pulumi.ComponentResource {
     this.containerName = this.container.name;
     this.networkName = network.name;
     this.volumeName = volume?.name;
-    this.image = image.name;
+    this.image = content;
     this.port =
       settings.port === undefined
         ? this.container.ports.apply((ports) => publishedPort(ports))

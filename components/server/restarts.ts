@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type * as docker from "@pulumi/docker";
 import * as pulumi from "@pulumi/pulumi";
 import { previousOutputs } from "../previous-outputs.ts";
 import { isWithin, type TimeWindow } from "../settings/time-window.ts";
@@ -26,7 +27,11 @@ export function startFacts(settings: Settings, project = ""): StartFacts {
     labels: digest(settings.labels),
     names: [settings.superuserName, settings.appName, settings.databaseName].join(" "),
     initdbFolder: digest(readInitScripts(settings.initdbFolder, project)),
-    program: digest([...["entrypoint", "healthcheck", "bootstrap-init.sh"].map(file), bootstrapOf(settings)]),
+    program: digest([
+      ...["entrypoint", "healthcheck", "bootstrap-init.sh"].map(file),
+      bootstrapOf(settings),
+      "the image by its id",
+    ]),
   };
 }
 
@@ -80,6 +85,28 @@ export async function planRestart(settings: Settings): Promise<StartFacts | null
   if (judged?.refusal !== undefined && !pulumi.runtime.isDryRun()) throw new pulumi.RunError(judged.refusal);
   if (judged && pulumi.runtime.isDryRun()) void pulumi.log.warn(judged.notice);
   return facts;
+}
+
+/**
+ * What a container is made from: in a persistent environment the image's id, which is a digest of its content. A tag can
+ * be given to another image, by a `docker pull` on this host; a container that is made anew still gets the one that it
+ * had. Only a refresh of the stack takes the tag's new image, and that restart is told and refused like any other.
+ * @throws pulumi.RunError in an update that would restart the server for it outside `restartWindow`
+ */
+export function pinnedImage(image: docker.RemoteImage, settings: Settings): pulumi.Output<string> {
+  if (settings.lifetime === "ephemeral") return image.name;
+  return image.imageId.apply(async (id) => {
+    const before = await previousOutputs();
+    const moved =
+      before.image === settings.image && typeof before.imageId === "string" && before.imageId !== id;
+    const reasons = moved ? [`image ${settings.image} is another one than before`] : [];
+    const judged = judgeRestart(reasons, settings.restartWindow, new Date());
+    if (judged?.refusal !== undefined && !pulumi.runtime.isDryRun()) {
+      throw new pulumi.RunError(judged.refusal);
+    }
+    if (judged && pulumi.runtime.isDryRun()) void pulumi.log.warn(judged.notice);
+    return id;
+  });
 }
 
 function factsOf(settings: Settings): StartFacts {

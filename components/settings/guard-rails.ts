@@ -59,7 +59,7 @@ export function findRisks(guarded: Guarded): Finding[] {
       : [
           {
             risk: "unpinnedImage" as const,
-            text: `image: ${image} is a tag, which may be another image tomorrow`,
+            text: `image: ${image} is a tag: this environment stays with the image that it has, by its digest, but made anew or on another host it may get another one`,
             fix: `pin it: pulumi config set image ${image}@sha256:… with the digest that docker buildx imagetools inspect ${image} prints`,
           },
         ]),

@@ -187,7 +187,7 @@ describe("monitoring: prometheus", () => {
         "--storage.tsdb.retention.size=1073741824B",
       ]),
     });
-    expect(containers.get("node-exporter")?.volumes).toHaveLength(2);
+    expect(containers.get("node-exporter")?.volumes).toHaveLength(3);
   });
 
   it("is published where the settings say so, on the bind address", () => {

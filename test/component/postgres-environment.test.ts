@@ -495,7 +495,7 @@ describe("an image of another major version", () => {
   it("is taken for a new volume", async () => {
     const { resources } = await environment("next-major", { profile: "production", image: "postgres:18" });
     expect(named(resources, "next-major-container")).toMatchObject({
-      image: "postgres:18",
+      image: "sha256:content of postgres:18",
       volumes: [{ containerPath: "/var/lib/postgresql" }],
     });
   });
@@ -522,7 +522,7 @@ describe("backups", () => {
       [drill, "drill"],
     ] as const) {
       expect(container).toMatchObject({
-        image: "postgres:17-trixie",
+        image: "sha256:content of postgres:17-trixie",
         entrypoints: ["/opt/postgresql-environment/backup/entrypoint"],
         command: [role],
         restart: "unless-stopped",

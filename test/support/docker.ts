@@ -26,6 +26,8 @@ export async function containerLog(container: string): Promise<string> {
 /** The parts of `docker inspect` that tests look at. Durations are in nanoseconds, sizes in bytes. */
 export interface Inspection {
   readonly Id: string;
+  /** Digest of the image's content. */
+  readonly Image: string;
   readonly Config: {
     readonly Env: string[];
     readonly Labels: Record<string, string>;

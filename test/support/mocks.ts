@@ -31,6 +31,8 @@ function outputsOf(type: string, inputs: Record<string, unknown>): Record<string
   switch (type) {
     case "random:index/randomPassword:RandomPassword":
       return { result: secret("generated-password") };
+    case "docker:index/remoteImage:RemoteImage":
+      return { imageId: `sha256:content of ${inputs.name}` };
     case "random:index/randomId:RandomId":
       return { hex: "abc123" };
     case "tls:index/privateKey:PrivateKey":

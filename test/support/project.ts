@@ -158,7 +158,11 @@ export interface Deployment {
 }
 
 /** What `index.ts` exports. */
-export type Outputs = StackOutputs & { readonly DB_SOURCE: string; readonly migrations: string[] };
+export type Outputs = StackOutputs & {
+  readonly DB_SOURCE: string;
+  readonly imageId: string | null;
+  readonly migrations: string[];
+};
 
 export class TestStack {
   readonly project: TestProject;

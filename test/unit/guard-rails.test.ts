@@ -32,7 +32,7 @@ describe("a production environment", () => {
     expect(warnings({ profile: "production", deletionProtection: "false" })).toMatchInlineSnapshot(`
       [
         "deletionProtection: is false, so that \`pulumi destroy\` is not refused. Fix: pulumi config rm deletionProtection",
-        "image: postgres:17-trixie is a tag, which may be another image tomorrow. Fix: pin it: pulumi config set image postgres:17-trixie@sha256:… with the digest that docker buildx imagetools inspect postgres:17-trixie prints",
+        "image: postgres:17-trixie is a tag: this environment stays with the image that it has, by its digest, but made anew or on another host it may get another one. Fix: pin it: pulumi config set image postgres:17-trixie@sha256:… with the digest that docker buildx imagetools inspect postgres:17-trixie prints",
       ]
     `);
   });
@@ -110,7 +110,7 @@ describe("a production environment", () => {
 });
 
 describe("a resource of a production environment", () => {
-  const container = { memory: 512, memorySwap: 512, logOpts: { "max-size": "10m" } };
+  const container = { image: digest, memory: 512, memorySwap: 512, logOpts: { "max-size": "10m" } };
   const faults = (type: string, props: object, opts: object = {}) =>
     resourceFaults(type, props as Record<string, unknown>, opts);
 
@@ -121,12 +121,14 @@ describe("a resource of a production environment", () => {
     );
     expect(
       faults(type, {
+        image: "postgres:17-trixie",
         privileged: true,
         volumes: [{ hostPath: "/var/run/docker.sock" }],
         envs: ["DB_PASSWORD=x"],
       }),
     ).toMatchInlineSnapshot(`
       [
+        "is made from a tag, which may be another image tomorrow (RemoteImage's imageId)",
         "has no memory limit (memory, and the same as memorySwap)",
         "has a log without a limit (logOpts, max-size)",
         "is privileged",
