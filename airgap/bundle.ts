@@ -101,11 +101,17 @@ async function bundle(name: string, folder: string): Promise<void> {
   const build = await rolldown({
     input: entry,
     platform: "node",
-    // Optional parts of dockerode and pg that are compiled at installation.
-    external: ["ssh2", "cpu-features", "pg-native"],
+    // Optional parts of dockerode and pg that are compiled at installation; and one that is compiled, and is found in the
+    // project's node_modules above .airgap/.
+    external: ["ssh2", "cpu-features", "pg-native", "bcrypt"],
     logLevel: "silent",
   });
-  const { output } = await build.generate({ format: "cjs", codeSplitting: false, outro: keepCompiled });
+  const { output } = await build.generate({
+    format: "cjs",
+    codeSplitting: false,
+    minify: true,
+    outro: keepCompiled,
+  });
   await build.close();
   await mkdir(folder, { recursive: true });
   await replaceFile(join(folder, "main.cjs"), output[0].code);

@@ -138,8 +138,9 @@ function shuffle<T>(items: T[]): T[] {
 
 /** A hash of the first 72 bytes, with the genuine plugin's prefix and cost. */
 async function bcryptHash(password: string): Promise<string> {
-  // Loaded here: only the making of a password needs it.
-  const { default: bcrypt } = await import("bcryptjs");
+  // Loaded here: only the making of a password needs it. Compiled, and in threads of its own: in JavaScript, each hash
+  // would keep the plugin from answering for as long, and the engine waits for one answer after the other.
+  const { default: bcrypt } = await import("bcrypt");
   const salt = await bcrypt.genSalt(10);
   return bcrypt.hash(password, salt.replace(/^\$2.\$/, "$2a$"));
 }

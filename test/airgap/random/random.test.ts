@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import bcrypt from "bcryptjs";
+import bcrypt from "bcrypt";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Properties, Secret, UNKNOWN } from "../../../airgap/plugins/common/values.ts";
 import { makePassword } from "../../../airgap/plugins/random/password.ts";
