@@ -2,7 +2,7 @@ import { networkInterfaces } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { VerifyReport } from "../../verification/report.ts";
 import { type ClientContainer, startClient } from "../support/client-container.ts";
-import { docker } from "../support/docker.ts";
+import { docker, inspect } from "../support/docker.ts";
 import {
   type Finished,
   freePort,
@@ -132,6 +132,20 @@ describe("access rules", () => {
       const migrator = from(outputs.connections.migrator.host.source, elsewhere);
       expect(await refusal(migrator, "SELECT 1")).toContain("pg_hba.conf rejects connection");
     }
+  });
+
+  it.runIf(elsewhere)("let the program in from where programNetworks says, with no restart", async () => {
+    if (elsewhere === undefined) return;
+    const before = await inspect(outputs.containerName);
+    await stack.set({ programNetworks: [elsewhere] });
+    succeeded(await stack.up());
+    const { migrator } = outputs.connections;
+    expect(await value(from(sources().superuser, elsewhere), "SELECT current_user::text")).toBe("postgres");
+    expect(await value(from(migrator.host.source, elsewhere), "SELECT current_user::text")).toBe(
+      "shop_migrator",
+    );
+    expect(await refusal(from(sources().app, elsewhere), "SELECT 1")).toContain("no pg_hba.conf entry");
+    expect((await inspect(outputs.containerName)).Id).toBe(before.Id);
   });
 });
 
