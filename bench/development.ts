@@ -52,6 +52,7 @@ CREATE EXTENSION pg_trgm;
 
 const names = {
   cycle: "pulumi destroy && pulumi up",
+  bare: "pulumi destroy && pulumi up of a bare container, healthy",
   compose: "docker-compose down, up, healthy, migrate",
   fresh: "a fresh container, healthy, migrate (Testcontainers)",
   preview: "pulumi preview, nothing to change",
@@ -81,6 +82,7 @@ class Lab {
     const name = `bench-${randomBytes(3).toString("hex")}`;
     this.project.write("Pulumi.yaml", settings.replace(/^name: .*/m, `name: ${name}`));
     cpSync(join(root, "Pulumi.development.yaml"), this.project.path("Pulumi.development.yaml"));
+    cpSync(join(import.meta.dirname, "bare-stack"), this.project.path("bare"), { recursive: true });
     mkdirSync(join(this.folder, "initdb"));
     writeFileSync(join(this.folder, "initdb", "00.sql"), initScript);
     writeFileSync(
@@ -116,6 +118,18 @@ class Lab {
   async cycle(): Promise<void> {
     await this.pulumi("destroy", "--yes");
     await this.pulumi("up", "--yes");
+  }
+
+  /** What Pulumi takes by itself, with the same CLI and plugins: the part that no change of the program can save. */
+  async bareCycle(): Promise<void> {
+    await this.bare("destroy", "--yes");
+    await this.bare("up", "--yes");
+  }
+
+  async bare(...args: string[]): Promise<void> {
+    const where = ["--cwd", this.project.path("bare")];
+    const { code, output } = await this.project.pulumi([...args, ...where]);
+    if (code !== 0) throw new Error(`pulumi ${args.join(" ")} of a bare container:\n${output}`);
   }
 
   async composeCycle(): Promise<void> {
@@ -166,6 +180,7 @@ class Lab {
     await this.runCompose("down", "--volumes").catch(() => {});
     rmSync(this.folder, { recursive: true, force: true });
     await this.project.pulumi(["destroy", "--yes", "--stack", "development"]);
+    await this.bare("destroy", "--yes").catch(() => {});
     await this.project.remove();
   }
 
@@ -241,6 +256,7 @@ async function rowsOf(lab: Lab): Promise<Row[]> {
   const { openServer }: typeof import("../cli/server-access.ts") = await copy("cli", "server-access.ts");
   return [
     timed(names.cycle, () => lab.cycle()),
+    timed(names.bare, () => lab.bareCycle()),
     timed(names.compose, () => lab.composeCycle()),
     timed(names.fresh, () => lab.freshContainer()),
     timed(names.preview, () => lab.pulumi("preview", "--expect-no-changes")),
@@ -331,6 +347,7 @@ async function main(): Promise<void> {
     const { code, output } = await lab.project.pulumi(["stack", "init", "development"]);
     if (code !== 0) throw new Error(output);
     await lab.pulumi("up", "--yes");
+    await lab.bare("stack", "init", "bare");
     const before = loadavg()[0] ?? 0;
     const summaries = summarize(await measure(await rowsOf(lab), rounds));
     const noise =

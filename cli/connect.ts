@@ -1,4 +1,4 @@
-import { connectionUrl } from "../components/connections.ts";
+import { connectionUrl } from "../components/connection-url.ts";
 import type { Role, StackOutputs } from "./stack-outputs.ts";
 
 const purposes: Record<Role, string> = {

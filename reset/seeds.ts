@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import pg from "pg";
-import { connectionUrl } from "../components/connections.ts";
+import { connectionUrl } from "../components/connection-url.ts";
 import { type ConnectionSettings, connect } from "../migrator/connection.ts";
 import { exitCodes, MigratorError } from "../migrator/errors.ts";
 import { advice, describeScriptError, formatDuration, type ServerError } from "../migrator/report.ts";

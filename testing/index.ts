@@ -5,7 +5,7 @@ import { developmentStack } from "../cli/project.ts";
 import { openServer, tooManyConnections } from "../cli/server-access.ts";
 import type { Role, StackOutputs } from "../cli/stack-outputs.ts";
 import { currentTemplate } from "../cli/template.ts";
-import { connectionUrl } from "../components/connections.ts";
+import { connectionUrl } from "../components/connection-url.ts";
 import type { FoundDatabase } from "../reset/properties.ts";
 import { dropStatement } from "../reset/server.ts";
 import { keepTestDatabase, makeTestDatabase, removeOutdated } from "../reset/test-databases.ts";

@@ -1,4 +1,4 @@
-import { connectionUrl } from "../../components/connections.ts";
+import { connectionUrl } from "../../components/connection-url.ts";
 import { dropStatement } from "../../reset/server.ts";
 import {
   listTestDatabases,

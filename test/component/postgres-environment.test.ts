@@ -1,7 +1,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { DataGeneration } from "../../components/backups/data-generation.ts";
-import type { LoginConnection } from "../../components/connections.ts";
+import type { LoginConnection } from "../../components/connection-url.ts";
 import { formatCheckoutMark, ownCheckout } from "../../components/labels.ts";
 import { mockEngine, type Registered, resolved } from "../support/mocks.ts";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { connectionUrl } from "../../components/connections.ts";
+import { connectionUrl } from "../../components/connection-url.ts";
 import { objectLabels } from "../../components/labels.ts";
 import { roleNames } from "../../components/names.ts";
 import { hostBasedAuthentication, identityMap } from "../../components/server/access-rules.ts";
