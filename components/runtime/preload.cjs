@@ -33,6 +33,27 @@ function later(request, parent) {
   });
 }
 
+/**
+ * Of each promise, the SDK notes the stack, and writes it out at once, for a search that is asked for by a variable. That
+ * it was never resolved is found without.
+ */
+function withoutStacks(request, parent) {
+  const debuggable = load(request, parent, false);
+  if (process.env.PULUMI_DEBUG_PROMISE_LEAKS || debuggable.withoutStacks) return debuggable;
+  const { debuggablePromise } = debuggable;
+  debuggable.debuggablePromise = (promise, context) => {
+    const limit = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
+    try {
+      return debuggablePromise(promise, context);
+    } finally {
+      Error.stackTraceLimit = limit;
+    }
+  };
+  debuggable.withoutStacks = true;
+  return debuggable;
+}
+
 /** By the name that the SDK asks for, what it gets. */
 const replaced = {
   // For functions that are sent to the cloud: 9 MB of compiler, and npm's own view of node_modules.
@@ -51,6 +72,7 @@ const replaced = {
   // Turns places in the SDK's JavaScript into places in its TypeScript, which is not installed, and that for the
   // stacks of some thousand promises.
   "source-map-support/register": () => ({}),
+  "./debuggable": withoutStacks,
 };
 
 Module._load = (request, parent, isMain) => {
