@@ -37,7 +37,9 @@ describe("backups of PostgreSQL 17", () => {
     await lab.sql("INSERT INTO shop.item SELECT i, 'second' FROM generate_series(1001, 1500) i");
     const { code, output } = await lab.pgbackup("backup", "now");
     expect(code, output).toBe(0);
-    expect(steady(output).replace(/: \d+ kB/, ": SIZE")).toMatchInlineSnapshot(`
+    // Whether a segment before the full backup is there by now to be removed is a matter of time.
+    const told = steady(output).replace(/: \d+ kB/, ": SIZE");
+    expect(told.replace(/^Removed 1 WAL files .*\n/m, "")).toMatchInlineSnapshot(`
       "Base backup ID-incr begins (what has changed since ID-full)
       Base backup ID-incr is whole: SIZE
       Waits until all that was committed before is in the repository

@@ -4,7 +4,7 @@
  */
 export function withoutGuardRails(output: string): string {
   return output
-    .replace(/^ +warning: (?:backups: is|deletionProtection: is|image: \S+ is a tag,) .*\n/gm, "")
+    .replace(/^ +warning: (?:backups: is|deletionProtection: is|image: \S+ is a tag[,:]) .*\n/gm, "")
     .replace(/^ *pulumi:pulumi:Stack \(.*\):\n(?=\n|$)/gm, "");
 }
 
