@@ -5,6 +5,14 @@ import { guarded, quote, recordSchema, sessionSetup } from "./session.ts";
 
 const table = `${recordSchema}.run`;
 
+/** Whether a database has it: a role reads it now, or did before. */
+export async function hasRunRecord(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
+    table,
+  ]);
+  return rows[0]?.there === true;
+}
+
 /**
  * Tells monitoring how the last run went, in a table of one row: what it was to do is not done while `pending` is above
  * 0. Nothing else reads it, and a run that is killed leaves it as it stands.
@@ -35,7 +43,7 @@ export class RunRecord {
   ): Promise<RunRecord | undefined> {
     const { monitor } = options;
     const record = new RunRecord(client, options, up, down);
-    if (monitor === undefined && !(await record.exists())) return undefined;
+    if (monitor === undefined && !(await hasRunRecord(client))) return undefined;
     await guarded(
       options,
       `the role "${monitor}" must exist, and "${options.owner}" own ${table}.`,
@@ -61,14 +69,6 @@ export class RunRecord {
     } catch {
       // The connection is lost, or the transaction still open: the row stays as it was when the run began.
     }
-  }
-
-  private async exists(): Promise<boolean> {
-    const { rows } = await this.client.query<{ there: boolean }>(
-      "SELECT to_regclass($1) IS NOT NULL AS there",
-      [table],
-    );
-    return rows[0]?.there === true;
   }
 
   private async open(monitor: string): Promise<void> {

@@ -38,6 +38,8 @@ export interface RehearsalRun {
     "appName" | "schemaName" | "migrationsLockTimeout" | "migrationsStatementTimeout"
   >;
   readonly folder: string;
+  /** Role that may read how the last run went. Default: nobody, and nothing is kept. */
+  readonly monitor?: string | undefined;
 }
 
 /** Applies migrations as `pulumi up` does. @throws MigratorError */
@@ -115,7 +117,7 @@ async function roundTrip(
 }
 
 async function migrateTo(
-  { folder, migrator, settings }: RehearsalRun,
+  { folder, migrator, monitor, settings }: RehearsalRun,
   target: string,
   inspect?: (script: FinishedScript) => Promise<void>,
 ): Promise<void> {
@@ -125,6 +127,7 @@ async function migrateTo(
     target,
     owner: roleNames(settings.appName).owner,
     schema: settings.schemaName,
+    monitor,
     lockTimeout: parseDuration(settings.migrationsLockTimeout ?? ""),
     statementTimeout: parseDuration(settings.migrationsStatementTimeout ?? ""),
     // There is none in a throwaway server but what the migrations made.

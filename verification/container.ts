@@ -1,4 +1,6 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
+import { promisify } from "node:util";
 import { z } from "zod";
 import type { Catalogue, CatalogueObject } from "../catalogue/read.ts";
 import { engineError } from "../cli/docker.ts";
@@ -297,11 +299,50 @@ export async function readFiles(
 ): Promise<CatalogueObject[]> {
   const files = uploads.map(({ file }) => file);
   // Missing ones make it fail; those that are there are printed all the same.
-  const { stdout } = await capture("docker", ["exec", "--user", "root", id, "sha256sum", "--", ...files]);
+  const { code, stdout } = await capture("docker", [
+    ...["exec", "--user", "root", id, "sha256sum", "--"],
+    ...files,
+  ]);
+  // As shells have it where a program is not there: an image of one program has nothing else.
+  if (code === 126 || code === 127) {
+    const hashes = await Promise.all(files.map((file) => hashOfCopy(id, file)));
+    return files.flatMap((file, index) => {
+      const hash = hashes[index];
+      return hash === undefined ? [] : [fileObject(name, file, hash)];
+    });
+  }
   return stdout.split("\n").flatMap((line) => {
     const [, hash, file] = /^([0-9a-f]{64}) [ *](.*)$/.exec(line) ?? [];
     return hash === undefined || file === undefined ? [] : [fileObject(name, file, hash)];
   });
+}
+
+/** @returns Undefined where there is no such file. */
+async function hashOfCopy(id: string, file: string): Promise<string | undefined> {
+  // To standard output, as a tar archive: what is secret comes into no file of this machine.
+  const args = ["container", "cp", "--follow-link", `${id}:${file}`, "-"];
+  const copy = await promisify(execFile)("docker", args, { encoding: "buffer", maxBuffer: 64 * MB }).catch(
+    () => undefined,
+  );
+  const content = copy && firstFile(copy.stdout);
+  return content && createHash("sha256").update(content).digest("hex");
+}
+
+/** Bytes of a header and of what contents are filled up to (pax, «ustar Interchange Format»). */
+const tarBlock = 512;
+
+/** The content of the first file in a tar archive. */
+export function firstFile(archive: Buffer): Buffer | undefined {
+  let at = 0;
+  while (at + tarBlock <= archive.length) {
+    const size = Number.parseInt(archive.toString("latin1", at + 124, at + 136), 8);
+    const kind = archive.toString("latin1", at + 156, at + 157);
+    if (Number.isNaN(size)) return undefined;
+    // "0" is a file, of old "\0"; others are folders, links, and the extended headers before a file.
+    if (kind === "0" || kind === "\0") return archive.subarray(at + tarBlock, at + tarBlock + size);
+    at += tarBlock + Math.ceil(size / tarBlock) * tarBlock;
+  }
+  return undefined;
 }
 
 /** @returns Undefined where there is no such container. */

@@ -111,6 +111,8 @@ function expectedValue(
   if (Object.hasOwn(referenceParameters, name)) {
     return bootValue === null ? undefined : { setting: bootValue, shown: bootValue };
   }
+  // Nobody has set it here or there: the server makes it from others, as wal_buffers from shared_buffers.
+  if (source === "default" && setting !== bootValue && there?.source === "default") return undefined;
   return there && !passing.has(there.source) ? there : undefined;
 }
 

@@ -12,6 +12,7 @@ import { serverParameters } from "../components/server/server-settings.ts";
 import type { Settings } from "../components/settings.ts";
 import { type ConnectionSettings, connect } from "../migrator/connection.ts";
 import type { Migration } from "../migrator/files.ts";
+import { hasRunRecord } from "../migrator/run-record.ts";
 import { readStatus, type Status } from "../migrator/status.ts";
 import { applyAll } from "../rehearsal/rehearse.ts";
 import { rehearsalParameters, startServer } from "../rehearsal/server.ts";
@@ -174,6 +175,7 @@ export async function readReference(
   { folder, settings }: Subject,
   initScripts: readonly InitScript[],
   applied: readonly Migration[],
+  monitor: string | undefined,
 ): Promise<ServerState> {
   const server = await startServer({ container, settings, initScripts, keep: false });
   const { password } = server.superuser;
@@ -183,7 +185,7 @@ export async function readReference(
       // Only whether there is a password is compared.
       await server.superuser.query(`ALTER ROLE ${identifier} ${login ? "LOGIN" : "NOLOGIN"} PASSWORD 'any'`);
     }
-    await applyAll({ ...server, settings, folder }, applied);
+    await applyAll({ ...server, settings, folder, monitor }, applied);
   } finally {
     await server.superuser.end().catch(() => {});
   }
@@ -300,6 +302,8 @@ export async function readStack(subject: Subject): Promise<{
   readonly accessFiles: Finding[];
   readonly verifiers: ReadonlyMap<string, string | null>;
   readonly status: Status;
+  /** Who may read how the last run of migrations went, or might before monitoring was taken back. */
+  readonly monitor: string | undefined;
 }> {
   const { folder, settings } = subject;
   const client = await connect(superuserOf(subject));
@@ -313,6 +317,10 @@ export async function readStack(subject: Subject): Promise<{
     return {
       accessFiles,
       verifiers: await readVerifiers(client),
+      monitor:
+        settings.monitoring || (await isRunRecorded(subject))
+          ? roleNames(settings.appName).monitor
+          : undefined,
       status: await readStatus({
         connection: superuserOf(subject, settings.databaseName),
         folder,
@@ -320,6 +328,16 @@ export async function readStack(subject: Subject): Promise<{
         schema: settings.schemaName,
       }),
     };
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+async function isRunRecorded(subject: Subject): Promise<boolean> {
+  const client = await connect(superuserOf(subject, subject.settings.databaseName));
+  try {
+    await readOnly(client);
+    return await hasRunRecord(client);
   } finally {
     await client.end().catch(() => {});
   }

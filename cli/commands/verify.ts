@@ -71,7 +71,7 @@ async function findDifferences(
       ],
     };
   }
-  const { accessFiles, status, verifiers } = await readStack(subject);
+  const { accessFiles, monitor, status, verifiers } = await readStack(subject);
   const passwords = await checkPasswords(subject, verifiers);
 
   await prepareImage(reporter, settings.image);
@@ -87,7 +87,7 @@ async function findDifferences(
   const [reference, live] = await removedAtTheEnd({ container, what: "the verification" }, () =>
     runStep(reporter, "Comparing with a throwaway server of the same settings", async () => ({
       result: await Promise.all([
-        readReference(container, subject, initScripts, applied),
+        readReference(container, subject, initScripts, applied, monitor),
         readServer((database) => connect(superuserOf(subject, database)), settings.lifetime === "ephemeral"),
       ]),
       note: `PostgreSQL ${settings.majorVersion}, ${applied.length} migrations`,

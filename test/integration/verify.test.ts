@@ -35,7 +35,9 @@ beforeAll(async () => {
     passphrase,
     settings: {
       port: await freePort(),
-      memory: "512MB",
+      // Larger than the throwaway server, and with the containers that a production environment has by default.
+      memory: "2GB",
+      monitoring: "exporter",
       serverSettings: { log_connections: "on" },
       bindAddress: "0.0.0.0",
       accessRules: [
@@ -155,6 +157,26 @@ it("finds nothing on a server that nobody has touched", async () => {
   expect(code).toBe(0);
 });
 
+describe("a container of one program alone, which could print no file of it", () => {
+  it("is compared too", async () => {
+    const exporter = outputs.containerName.replace(/postgres$/, "exporter");
+    project.write("changed.yml", "{}\n");
+    const file = "/opt/postgresql-environment/queries.yml";
+    await docker("cp", project.path("changed.yml"), `${exporter}:${file}`);
+    const { code, stdout } = await verify();
+    expect(differences(stdout)).toEqual([`file ${file}: content should be SHA-256 …, is SHA-256 …`]);
+    expect(code).toBe(1);
+  });
+
+  it("leaves nothing that counts as a difference when it is taken back", async () => {
+    await stack.set({ monitoring: "none" });
+    succeeded(await stack.up());
+    const { code, stdout } = await verify();
+    expect(stdout).toContain(" is as the code says: ");
+    expect(code).toBe(0);
+  });
+});
+
 describe("changes by hand", () => {
   let first: string[];
 
@@ -225,7 +247,7 @@ describe("changes by hand", () => {
     const all = differences((await verify()).stdout);
     expect(all.filter((text) => !first.includes(text))).toMatchInlineSnapshot(`
       [
-        "container POSTGRES: memory should be 512 MB, is 768 MB; memory and swap should be 512 MB, is 768 MB",
+        "container POSTGRES: memory should be 2048 MB, is 768 MB; memory and swap should be 2048 MB, is 768 MB",
         "file /opt/postgresql-environment/healthcheck: content should be SHA-256 …, is SHA-256 …",
         "role mallory is there, and should not be (with 1 membership)",
         "rights on parameter log_statement are there, and should not be",

@@ -6,6 +6,7 @@ import { compareAccessFile } from "../../verification/access-files.ts";
 import {
   asCatalogue,
   declaredObject,
+  firstFile,
   inspectedObject,
   parseDeclared,
   parseInspected,
@@ -100,6 +101,19 @@ describe("a server's settings", () => {
     expect(differences({ parameters: [] }, { code: { shared_buffers: "1GB", "app.mode": "x" } })).toEqual([
       "setting shared_buffers: value should be 1GB, is none",
     ]);
+  });
+
+  it("that the server makes of others by itself are nobody's, unless somebody has set them", () => {
+    const made = (setting: string, source: string) =>
+      parameter("wal_buffers", setting, { vartype: "integer", unit: "8kB", bootValue: "-1", source });
+    const reference = [made("512", "default")];
+    expect(differences({ parameters: [made("2048", "default")] }, { reference })).toEqual([]);
+    expect(differences({ parameters: [made("2048", "configuration file")] }, { reference })).toEqual([
+      "setting wal_buffers: value should be 512, is 2048",
+    ]);
+    expect(
+      differences({ parameters: [made("2048", "default")] }, { code: { wal_buffers: "1024" }, reference }),
+    ).toEqual(["setting wal_buffers: value should be 1024, is 2048"]);
   });
 
   it("that the code sets for the throwaway server too are read as that one reads them", () => {
@@ -334,4 +348,33 @@ it("a deployment's secrets are read through their wrapping", () => {
   const deployment = parseDeployment(json, "production");
   expect(deployment.outputs.connections.app.username).toBe("u");
   expect(deployment.resources[1]?.outputs.result).toBe("x");
+});
+
+describe("the first file of a tar archive", () => {
+  const entry = (kind: string, content: string) => {
+    const header = Buffer.alloc(512);
+    header.write("name", 0);
+    header.write(`${Buffer.byteLength(content).toString(8).padStart(11, "0")}\0`, 124);
+    header.write(kind, 156);
+    const body = Buffer.alloc(Math.ceil(Buffer.byteLength(content) / 512) * 512);
+    body.write(content);
+    return Buffer.concat([header, body]);
+  };
+  const end = Buffer.alloc(1024);
+
+  it("is found behind extended headers and folders, to the byte", () => {
+    const archive = Buffer.concat([
+      entry("x", "27 mtime=1.5\n"),
+      entry("5", ""),
+      entry("0", "Zürich\n"),
+      end,
+    ]);
+    expect(firstFile(archive)?.toString()).toBe("Zürich\n");
+    expect(firstFile(Buffer.concat([entry("0", ""), end]))?.length).toBe(0);
+  });
+
+  it("is none where there is none", () => {
+    expect(firstFile(Buffer.concat([entry("2", ""), end]))).toBeUndefined();
+    expect(firstFile(Buffer.alloc(0))).toBeUndefined();
+  });
 });
