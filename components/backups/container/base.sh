@@ -6,13 +6,25 @@ decide_kind() {
   if [ "$1" -ge 17 ] && [ "$2" = on ] && [ "$3" = usable ] && [ "$4" -lt "$5" ]; then echo incr; else echo full; fi
 }
 
-# Only one at a time works in backups/. The lock goes with the process, also when that is killed.
+# Only one at a time works in backups/. The lock goes with the process, also when that is killed: no program that goes on
+# without it gets the lock's descriptor.
 lock_backups() {
   exec {BACKUPS_LOCK}>"$REPOSITORY/state/lock"
   if ! flock -n "$BACKUPS_LOCK"; then
     say "Another base backup is being taken; waits for its end"
     flock "$BACKUPS_LOCK"
   fi
+}
+
+# What a killed backup has left running. pg_basebackup's process for the WAL never ends by itself when the other one is
+# killed, and keeps a slot on the server. Whoever holds the lock knows that there is no other.
+end_orphans() {
+  local process
+  for process in /proc/[0-9]*; do
+    case $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) in
+      "pg_basebackup "*" $REPOSITORY/backups/.incomplete-"*) kill -KILL "${process#/proc/}" 2>/dev/null || true ;;
+    esac
+  done
 }
 
 manifest_ranges() {
@@ -29,6 +41,7 @@ take_base() {
   local why=$1 kind newest='' parent='' usable=none age=0 lines id folder started ended major checkpoint=fast
   local timeline start stop _ ranges size cluster info summaries superuser xid i workers
   lock_backups
+  end_orphans
   rm -rf "$REPOSITORY"/backups/.incomplete-*
   identify >"$RUN/identify" || fail "$(cat "$RUN/identify")" "mend that, then run it again."
   info=$(query "SELECT current_setting('server_version_num')::int / 10000, coalesce(current_setting('summarize_wal', true), 'off'), current_setting('server_version'), (SELECT rolname FROM pg_roles WHERE oid = 10)") ||
@@ -114,8 +127,11 @@ copy_cluster() {
   if [ "$kind" = incr ]; then incremental=("--incremental=$REPOSITORY/backups/$newest/backup_manifest"); fi
   say "Base backup $ID begins${newest:+ (what has changed since $newest)}"
   mkdir "$FOLDER" 2>"$RUN/pg_basebackup.error" || return 1
-  PGAPPNAME=pgbackup_base pg_basebackup -w -D "$FOLDER" -Ft -X stream --checkpoint "$checkpoint" --no-sync "${incremental[@]}" \
-    --compress "client-zstd:level=1${workers[*]}" 2>"$RUN/pg_basebackup.error"
+  (
+    exec {BACKUPS_LOCK}>&-
+    PGAPPNAME=pgbackup_base exec pg_basebackup -w -D "$FOLDER" -Ft -X stream --checkpoint "$checkpoint" --no-sync "${incremental[@]}" \
+      --compress "client-zstd:level=1${workers[*]}" 2>"$RUN/pg_basebackup.error"
+  )
 }
 
 # Waits until the repository has all WAL up to an LSN.

@@ -85,7 +85,9 @@ start_restore_server() {
   pg_controldata -D "$data" >"$RUN/control"
   printf 'local all all trust\n' >"$RUN/hba.conf"
   : >"$RUN/server.log"
-  REPOSITORY=$REPOSITORY RUN=$RUN PGSSLROOTCERT='' PGPASSFILE='' postgres -D "$data" \
+  # Without the drill's lock: it would outlive a drill that was killed.
+  ( [ -z "${DRILL_LOCK:-}" ] || exec {DRILL_LOCK}>&-
+    REPOSITORY=$REPOSITORY RUN=$RUN PGSSLROOTCERT='' PGPASSFILE='' exec postgres -D "$data" \
     -c listen_addresses= -c "unix_socket_directories=$RUN" -c port=5432 -c "hba_file=$RUN/hba.conf" -c ident_file= -c ssl=off \
     -c archive_mode=off -c synchronous_standby_names= -c primary_conninfo= -c primary_slot_name= -c hot_standby=off \
     -c shared_preload_libraries= -c logging_collector=off -c log_destination=stderr -c log_statement=none \
@@ -94,7 +96,7 @@ start_restore_server() {
     -c "max_prepared_transactions=$(control_value '' 'max_prepared_xacts setting')" \
     -c "max_locks_per_transaction=$(control_value '' 'max_locks_per_xact setting')" \
     -c "max_worker_processes=$(control_value '' 'max_worker_processes setting')" \
-    -c "restore_command=\"$here/fetch-wal\" \"%f\" \"%p\"" -c recovery_target_action=promote "$@" >"$RUN/server.log" 2>&1 &
+    -c "restore_command=\"$here/fetch-wal\" \"%f\" \"%p\"" -c recovery_target_action=promote "$@" >"$RUN/server.log" 2>&1) &
   RESTORE_SERVER=$!
 }
 
