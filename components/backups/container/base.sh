@@ -21,7 +21,7 @@ lock_backups() {
 end_orphans() {
   local process
   for process in /proc/[0-9]*; do
-    case $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) in
+    case $({ tr '\0' ' ' <"$process/cmdline"; } 2>/dev/null) in
       "pg_basebackup "*" $REPOSITORY/backups/.incomplete-"*) kill -KILL "${process#/proc/}" 2>/dev/null || true ;;
     esac
   done
