@@ -297,35 +297,31 @@ export async function readFiles(
   id: string,
   { name, uploads }: DeclaredContainer,
 ): Promise<CatalogueObject[]> {
-  const files = uploads.map(({ file }) => file);
-  // Missing ones make it fail; those that are there are printed all the same.
-  const { code, stdout } = await capture("docker", [
-    ...["exec", "--user", "root", id, "sha256sum", "--"],
-    ...files,
-  ]);
-  // As shells have it where a program is not there: an image of one program has nothing else.
-  if (code === 126 || code === 127) {
-    const hashes = await Promise.all(files.map((file) => hashOfCopy(id, file)));
-    return files.flatMap((file, index) => {
-      const hash = hashes[index];
-      return hash === undefined ? [] : [fileObject(name, file, hash)];
-    });
-  }
-  return stdout.split("\n").flatMap((line) => {
-    const [, hash, file] = /^([0-9a-f]{64}) [ *](.*)$/.exec(line) ?? [];
-    return hash === undefined || file === undefined ? [] : [fileObject(name, file, hash)];
-  });
+  const objects = await Promise.all(
+    uploads.map(async ({ file }) => {
+      const content = await readFile(id, file);
+      return content && fileObject(name, file, createHash("sha256").update(content).digest("hex"));
+    }),
+  );
+  return objects.filter((object) => object !== undefined);
 }
 
-/** @returns Undefined where there is no such file. */
-async function hashOfCopy(id: string, file: string): Promise<string | undefined> {
+/**
+ * By Docker and not by a program in the container: an image of one program has no other.
+ * @returns Undefined where there is no such file.
+ */
+async function readFile(id: string, file: string): Promise<Buffer | undefined> {
   // To standard output, as a tar archive: what is secret comes into no file of this machine.
   const args = ["container", "cp", "--follow-link", `${id}:${file}`, "-"];
-  const copy = await promisify(execFile)("docker", args, { encoding: "buffer", maxBuffer: 64 * MB }).catch(
-    () => undefined,
-  );
-  const content = copy && firstFile(copy.stdout);
-  return content && createHash("sha256").update(content).digest("hex");
+  try {
+    return firstFile(
+      (await promisify(execFile)("docker", args, { encoding: "buffer", maxBuffer: 64 * MB })).stdout,
+    );
+  } catch (error) {
+    const stderr = String((error as { stderr?: Buffer }).stderr ?? error);
+    if (/no such container:path|could not find the file/i.test(stderr)) return undefined;
+    throw engineError(stderr);
+  }
 }
 
 /** Bytes of a header and of what contents are filled up to (pax, «ustar Interchange Format»). */

@@ -30,6 +30,7 @@ export function startFacts(settings: Settings, project = ""): StartFacts {
     program: digest([
       ...["entrypoint", "healthcheck", "bootstrap-init.sh"].map(file),
       bootstrapOf(settings),
+      // Not in a file: environments of the time before have a container by the tag, and get another one.
       "the image by its id",
     ]),
   };
@@ -82,9 +83,15 @@ export async function planRestart(settings: Settings): Promise<StartFacts | null
     settings.restartWindow,
     new Date(),
   );
-  if (judged?.refusal !== undefined && !pulumi.runtime.isDryRun()) throw new pulumi.RunError(judged.refusal);
-  if (judged && pulumi.runtime.isDryRun()) void pulumi.log.warn(judged.notice);
+  announce(judged);
   return facts;
+}
+
+/** Tells of a restart in a preview. @throws pulumi.RunError in an update that must not have it now */
+function announce(judged: ReturnType<typeof judgeRestart>): void {
+  if (judged === undefined) return;
+  if (pulumi.runtime.isDryRun()) void pulumi.log.warn(judged.notice);
+  else if (judged.refusal !== undefined) throw new pulumi.RunError(judged.refusal);
 }
 
 /**
@@ -100,11 +107,7 @@ export function pinnedImage(image: docker.RemoteImage, settings: Settings): pulu
     const moved =
       before.image === settings.image && typeof before.imageId === "string" && before.imageId !== id;
     const reasons = moved ? [`image ${settings.image} is another one than before`] : [];
-    const judged = judgeRestart(reasons, settings.restartWindow, new Date());
-    if (judged?.refusal !== undefined && !pulumi.runtime.isDryRun()) {
-      throw new pulumi.RunError(judged.refusal);
-    }
-    if (judged && pulumi.runtime.isDryRun()) void pulumi.log.warn(judged.notice);
+    announce(judgeRestart(reasons, settings.restartWindow, new Date()));
     return id;
   });
 }

@@ -88,6 +88,12 @@ function inUnit(text: string): number {
   return Number(count) * (factors[unit] ?? Number.NaN);
 }
 
+/** A window for restarts that is half a day away. */
+function closedWindow(): string {
+  const hour = String((new Date().getUTCHours() + 12) % 24).padStart(2, "0");
+  return `${hour}:00-${hour}:30`;
+}
+
 /** An application queries while something is done; none of its queries fails. */
 async function underLoad(action: () => Promise<void>): Promise<void> {
   const load = new Load(app);
@@ -190,8 +196,7 @@ describe("settings", () => {
   const restarting = { work_mem: "7MB", max_connections: 60 };
 
   it("that need a restart say so in preview, and are refused outside the window for restarts", async () => {
-    const hour = (new Date().getUTCHours() + 12) % 24;
-    const restartWindow = `${String(hour).padStart(2, "0")}:00-${String(hour).padStart(2, "0")}:30`;
+    const restartWindow = closedWindow();
     await stack.set({ restartWindow, serverSettings: restarting });
     expect(succeeded(await stack.preview())).toContain(
       "The server will be restarted once, in a new container, for: max_connections 100 → 60",
@@ -453,8 +458,7 @@ describe("an image whose tag is given to another one", () => {
   });
 
   it("is found by a refresh, told, and refused outside the window for restarts", async () => {
-    const hour = (new Date().getUTCHours() + 12) % 24;
-    const restartWindow = `${String(hour).padStart(2, "0")}:00-${String(hour).padStart(2, "0")}:30`;
+    const restartWindow = closedWindow();
     await stack.set({ restartWindow });
     const why = `image ${tag} is another one than before`;
     expect(succeeded(await stack.preview("--refresh", "--run-program"))).toContain(
