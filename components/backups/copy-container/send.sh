@@ -43,7 +43,10 @@ send_wal() {
     missing "$kind" >"$work/wal"
     send_and_know "$work/wal" || return 1
   done
-  send_recent
+  send_recent || return 1
+  # Also where nothing new is open: a segment that had just been closed may be there as a whole only now.
+  superseded >"$work/superseded"
+  delete_remote "$work/superseded"
 }
 
 # What still changes, as it is now: the segment that is being received, without which a copy would be behind by up to a
@@ -75,13 +78,12 @@ send_recent() {
   printf '%s\t%s\n' "$name" "$(stat -c %s "$work/recent.tar.gz")" >>"$work/known"
   # Written in the very second in which it was read: read again.
   [ "$written" -ge $((read_at - 2)) ] || echo "$stamp" >"$work/recent-sent"
-  superseded >"$work/superseded"
-  delete_remote "$work/superseded"
 }
 
-# Archives of the copy with a segment that it has newer, or whole. Never the newest one.
+# Archives of the copy with a segment that it has newer, or whole, or that retention has deleted before it was whole here.
+# Never the newest one.
 superseded() {
-  awk -F'\t' '
+  { grep '^wal/' "$REPOSITORY/state/expired" 2>/dev/null || :; cat "$work/known"; } | awk -F'\t' '
     $1 ~ /^wal\// { split(substr($1, 5), part, "."); whole[part[1]] }
     $1 ~ /^recent\/.*[.]tar[.]gz$/ { name[++count] = $1 }
     END {
@@ -96,7 +98,7 @@ superseded() {
         time = substr(name[i], 33, 12)
         if (time != last && (segment in whole || segment !~ /[1-9A-F]/ || time != newest[segment])) print name[i]
       }
-    }' "$work/known" | sort -u
+    }' | sort -u
 }
 
 # Starts to send the backups that the copy has not; one process at a time. What makes a backup whole goes last.
