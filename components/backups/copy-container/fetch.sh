@@ -15,11 +15,10 @@ fetch() {
   [ -s "$work/whole" ] || die "The copy at $place has no whole backup, so there is nothing to restore from."
 
   echo "$identifier" >"$mark"
+  : >"$work/damaged"
   wanted_files >"$work/wanted"
   say "fetching $(wc -l <"$work/wanted") files ($(awk -F'\t' '{ s += $2 } END { printf "%d", s / 1048576 }' "$work/wanted") MiB, $(wc -l <"$work/whole") backups) from $place"
-  : >"$work/damaged"
-  fetch_files
-  fetch_recent
+  fetch_files_and_recent
   set_damaged_aside
 
   mkdir -p "$REPOSITORY/backups" "$REPOSITORY/wal" "$REPOSITORY/receiving" "$REPOSITORY/state"
@@ -33,6 +32,21 @@ fetch() {
   if [ -s "$work/damaged" ]; then
     say "WARNING: what is named above as damaged is missing in it. A restore that needs it will say so."
   fi
+}
+
+# A copy that is still written to goes on meanwhile: an open segment that was listed is there as a whole by the time that
+# it is to be fetched. Then all is listed anew, and what is new is fetched too.
+fetch_files_and_recent() {
+  for listing in 1 2 3 4 5; do
+    gone=
+    fetch_files
+    [ -n "$gone" ] || fetch_recent
+    [ -n "$gone" ] || return 0
+    list_remote >"$work/listed" || die "$problem"
+    whole_backups "$work/listed" >"$work/whole"
+    wanted_files >"$work/wanted"
+  done
+  again
 }
 
 check_empty() {
@@ -68,6 +82,9 @@ is_damage() {
   grep -q 'bad password\|failed to authenticate\|not an encrypted file\|bad magic\|unexpected EOF\|too short' "$errors"
 }
 
+# What rclone says of a file that is not there.
+is_gone() { grep -q 'not found' "$errors"; }
+
 fetch_files() {
   cut -f 1 "$work/wanted" >"$work/wanted.paths"
   rm -f "$work/fetched"
@@ -88,6 +105,9 @@ fetch_files() {
       elif is_damage; then
         damaged "$path"
         rm -f "$REPOSITORY/$path"
+      elif is_gone; then
+        gone=yes
+        return
       else
         again
       fi
@@ -98,6 +118,7 @@ fetch_files() {
 }
 
 damaged() {
+  ! grep -qxF "$1" "$work/damaged" || return 0
   echo "$1" >>"$work/damaged"
   echo "copy: damaged in the copy: $1" >&2
 }
@@ -105,6 +126,7 @@ damaged() {
 # The newest state, and each segment that was open as it was last: from the newest archives that are whole.
 fetch_recent() {
   mkdir -p "$REPOSITORY/receiving" "$REPOSITORY/state"
+  rm -f "$REPOSITORY"/receiving/*.partial
   awk -F'\t' '$1 ~ /^recent\/[0-9A-F]+[.][0-9]+[.]tar[.]gz$/ { print substr($1, 33, 12) "\t" $1 }' "$work/listed" |
     sort -r | cut -f 2 >"$work/archives"
   : >"$work/segments"
@@ -124,6 +146,9 @@ fetch_recent() {
       fi
     elif [ ! -s "$errors" ] || is_damage; then
       damaged "$path"
+    elif is_gone; then
+      gone=yes
+      return
     else
       again
     fi
@@ -141,7 +166,7 @@ set_damaged_aside() {
   for id in $(whole_here); do
     (cd "$REPOSITORY/backups/$id" && sha256sum -c SHA256SUMS 2>/dev/null) >"$work/sums" && continue
     grep -v ': OK$' "$work/sums" | sed 's/: [^:]*$//' | while read -r file; do
-      grep -qxF "backups/$id/$file" "$work/damaged" || damaged "backups/$id/$file"
+      damaged "backups/$id/$file"
     done
     set_aside "$id" "it is damaged"
   done
